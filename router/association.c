@@ -1,0 +1,494 @@
+#include "router/association.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/socket.h>
+
+#include "base/loop.h"
+#include "policy/decide.h"
+#include "router/local.h"
+#include "router/revision.h"
+#include "router/udp_targets.h"
+#include "router/worker.h"
+#include "socks/udp_fragments.h"
+
+/* A datagram that waits until its target is ready. */
+struct held {
+	struct list link;
+	struct udp_target *target;
+	uint8_t *payload;              /* a block of the pool */
+	size_t len;
+};
+
+struct association {
+	struct worker *worker;
+	struct udp_pool *pool;
+	struct revision *revision;
+	uint32_t listener;
+	struct endpoint client;
+	struct udp_socket socket;
+	struct udp_address client_at;  /* len 0: it has sent nothing yet */
+	struct udp_way_owner owner;
+	struct list ways;
+	struct udp_targets targets;
+	struct list held;
+	unsigned n_held;
+	struct udp_fragments fragments;
+	struct deadline tick;
+	struct association_counts counts;
+	char user[256], session[256];
+};
+
+static void
+drop(struct association *a, enum counter why, unsigned n)
+{
+	counter_add(&a->worker->counters, why, n);
+	a->counts.dropped += n;
+}
+
+/* ---- policy ---- */
+
+static void
+fill_policy_request(const struct association *a, const struct endpoint *to, const struct udp_name *name,
+		    struct policy_request *out)
+{
+	*out = (struct policy_request){
+		.listener = a->listener,
+		.protocol = PROTOCOL_SOCKS5,
+		.command = SOCKS_UDP,
+		.client = &a->client,
+		.user = a->user,
+		.to = to,
+		.addrs = name != NULL && name->n_addrs > 0 ? name->addrs : NULL,
+		.n_addrs = name != NULL ? name->n_addrs : 0,
+		.resolve_failed = name != NULL && name->state == UDP_NAME_FAILED,
+	};
+}
+
+static struct udp_way *
+way_of(struct association *a, struct policy_route route)
+{
+	LIST_FOR_EACH (&a->ways, node) {
+		struct udp_way *y = LIST_OBJECT(node, struct udp_way, link);
+		if (y->route.kind == route.kind && y->route.index == route.index)
+			return y;
+	}
+	struct udp_way *y = udp_way_new(&a->owner, route);
+	if (y != NULL)
+		list_append(&a->ways, &y->link);
+	return y;
+}
+
+/* What keeps a datagram from being sent now. */
+enum obstacle { NO_OBSTACLE, MUST_WAIT, IS_REJECTED, IS_UNRESOLVED, HAS_NO_WAY };
+
+static enum obstacle
+look_up(struct association *a, struct udp_target *x)
+{
+	uint64_t timeout_ms = a->revision->policy->timeouts.connect_ms;
+	return udp_target_look_up(&a->targets, x, timeout_ms) ? MUST_WAIT : IS_UNRESOLVED;
+}
+
+static enum obstacle
+target_decide(struct association *a, struct udp_target *x)
+{
+	struct policy_request request;
+	struct policy_decision d;
+	fill_policy_request(a, &x->to, x->name, &request);
+	policy_decide(a->revision->policy, &request, &d);
+	if (d.kind == DECIDE_NEEDS_ADDRESSES)
+		return look_up(a, x);
+	revision_hit(a->revision, a->worker->number, d.rule);
+	if (d.route.kind == ROUTE_REJECT) {
+		x->state = UDP_TARGET_REJECTED;
+		return IS_REJECTED;
+	}
+	if ((x->way = way_of(a, d.route)) == NULL)
+		return HAS_NO_WAY;
+	x->state = UDP_TARGET_ROUTED;
+	return NO_OBSTACLE;
+}
+
+/* The first of the name's addresses that no rule forbids. False: there is none. */
+static bool
+choose_address(const struct association *a, const struct udp_target *x, struct endpoint *out)
+{
+	struct policy_request request;
+	fill_policy_request(a, &x->to, x->name, &request);
+	for (size_t i = 0; i < x->name->n_addrs; i++) {
+		*out = x->name->addrs[i];
+		out->port = x->to.port;
+		if (policy_address_rejected(a->revision->policy, &request, out) < 0)
+			return true;
+	}
+	return false;
+}
+
+/* Answers come from the address, so that one is remembered as spoken to. */
+static void
+remember_address(struct association *a, struct udp_target *x, const struct endpoint *address)
+{
+	x->n_held++;                   /* not to be the one that makes room */
+	struct udp_target *alias = udp_targets_take(&a->targets, address);
+	x->n_held--;
+	if (alias != NULL)
+		alias->spoken = true;
+}
+
+static enum obstacle
+target_aim(struct association *a, struct udp_target *x)
+{
+	struct endpoint to = x->to;
+	if (x->way->state == UDP_WAY_OPENING)
+		return MUST_WAIT;
+	if (x->way->state == UDP_WAY_CLOSED)
+		return udp_way_open(x->way) ? MUST_WAIT : HAS_NO_WAY;
+	if (x->name != NULL && udp_way_needs_address(x->way)) {
+		if (x->name->state != UDP_NAME_KNOWN)
+			return look_up(a, x);
+		if (!choose_address(a, x, &to)) {
+			x->state = UDP_TARGET_REJECTED;
+			return IS_REJECTED;
+		}
+		remember_address(a, x, &to);
+	}
+	udp_way_aim(x->way, &to, &x->aim);
+	x->state = UDP_TARGET_READY;
+	x->spoken = true;
+	return NO_OBSTACLE;
+}
+
+static enum obstacle
+target_advance(struct association *a, struct udp_target *x)
+{
+	enum obstacle o = NO_OBSTACLE;
+	if (x->state == UDP_TARGET_READY && x->way->state != UDP_WAY_OPEN)
+		x->state = UDP_TARGET_ROUTED;  /* it may be another path next time */
+	if (x->state == UDP_TARGET_REJECTED)
+		return IS_REJECTED;
+	if (x->state == UDP_TARGET_NEW)
+		o = target_decide(a, x);
+	if (o == NO_OBSTACLE && x->state == UDP_TARGET_ROUTED)
+		o = target_aim(a, x);
+	return o;
+}
+
+/* ---- up ---- */
+
+static const enum counter obstacle_counters[] = {
+	[IS_REJECTED] = COUNTER_UDP_DROPPED_REJECTED,
+	[IS_UNRESOLVED] = COUNTER_UDP_DROPPED_UNRESOLVED,
+	[HAS_NO_WAY] = COUNTER_UDP_DROPPED_NO_WAY,
+};
+
+static void
+pass_up(struct association *a, struct udp_target *x, uint8_t *payload, size_t len)
+{
+	if (!udp_way_send(x->way, a->pool, payload, len, &x->aim)) {
+		drop(a, COUNTER_UDP_DROPPED_UNREACHABLE, 1);
+		return;
+	}
+	a->counts.up += len;
+	a->counts.datagrams_up++;
+	a->counts.active_ms = loop_now(a->worker->loop);
+	counter_add(&a->worker->counters, COUNTER_BYTES_UP, len);
+}
+
+static void
+hold(struct association *a, struct udp_target *x, const uint8_t *payload, size_t len)
+{
+	uint8_t *copy = a->n_held < UDP_HELD_MAX ? udp_block_take(a->pool, len) : NULL;
+	struct held *h = copy != NULL ? malloc(sizeof *h) : NULL;
+	if (h == NULL) {
+		udp_block_give_back(a->pool, copy);
+		drop(a, COUNTER_UDP_DROPPED_FULL, 1);
+		return;
+	}
+	memcpy(copy, payload, len);
+	*h = (struct held){ .target = x, .payload = copy, .len = len };
+	list_append(&a->held, &h->link);
+	a->n_held++;
+	x->n_held++;
+}
+
+static void
+held_free(struct association *a, struct held *h)
+{
+	list_remove(&h->link);
+	udp_block_give_back(a->pool, h->payload);
+	h->target->n_held--;
+	a->n_held--;
+	free(h);
+}
+
+/* A name or a way has made up its mind. What was held for it goes out or is lost; the rest waits on, in its order. */
+static void
+retry_held(struct association *a, const struct udp_name *failed)
+{
+	LIST_FOR_EACH (&a->held, node) {
+		struct held *h = LIST_OBJECT(node, struct held, link);
+		bool lost = failed != NULL && h->target->name == failed && h->target->state == UDP_TARGET_ROUTED;
+		enum obstacle o = lost ? IS_UNRESOLVED : target_advance(a, h->target);
+		if (o == MUST_WAIT)
+			continue;
+		if (o == NO_OBSTACLE) {
+			pass_up(a, h->target, h->payload, h->len);
+			udp_flush(a->pool);
+		} else {
+			drop(a, obstacle_counters[o], 1);
+		}
+		held_free(a, h);
+	}
+}
+
+static void
+on_way_changed(struct udp_way *y, void *arg)
+{
+	(void)y;
+	retry_held(arg, NULL);
+}
+
+static void
+on_name(struct udp_name *name, void *arg)
+{
+	retry_held(arg, name->state == UDP_NAME_FAILED ? name : NULL);
+}
+
+static void
+take_whole(struct association *a, const struct endpoint *to, uint8_t *payload, size_t len)
+{
+	struct udp_target *x = to->port != 0 ? udp_targets_take(&a->targets, to) : NULL;
+	if (x == NULL) {
+		drop(a, to->port != 0 ? COUNTER_UDP_DROPPED_FULL : COUNTER_UDP_DROPPED_HEADER, 1);
+		return;
+	}
+	enum obstacle o = x->state == UDP_TARGET_READY && x->way->state == UDP_WAY_OPEN ? NO_OBSTACLE : target_advance(a, x);
+	if (o == NO_OBSTACLE)
+		pass_up(a, x, payload, len);
+	else if (o == MUST_WAIT)
+		hold(a, x, payload, len);
+	else
+		drop(a, obstacle_counters[o], 1);
+}
+
+static void
+end_sequence(struct association *a)
+{
+	(void)udp_fragments_abandon(&a->fragments);
+	udp_block_give_back(a->pool, a->fragments.parts.data);
+	udp_fragments_init(&a->fragments, NULL, 0);
+}
+
+/* Memory is there only while a sequence is. */
+static bool
+have_sequence_memory(struct association *a)
+{
+	if (a->fragments.parts.data != NULL)
+		return true;
+	uint8_t *memory = udp_block_take(a->pool, UDP_PAYLOAD_MAX);
+	if (memory == NULL)
+		return false;
+	udp_fragments_init(&a->fragments, memory, UDP_PAYLOAD_MAX);
+	return true;
+}
+
+static void
+take_fragment(struct association *a, const struct socks5_udp *header, const uint8_t *payload, size_t len)
+{
+	unsigned given_up = 1;
+	enum fragment_result r = FRAGMENT_DROPPED;
+	if (have_sequence_memory(a))
+		r = udp_fragments_add(&a->fragments, header->frag, &header->to, payload, len, loop_now(a->worker->loop),
+				      &given_up);
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, given_up);
+	if (r == FRAGMENT_WHOLE) {
+		take_whole(a, &a->fragments.to, a->fragments.parts.data, buffer_len(&a->fragments.parts));
+		udp_flush(a->pool);
+		end_sequence(a);
+	} else if (a->fragments.highest == 0) {
+		end_sequence(a);
+	}
+}
+
+/* The client's host, from the port that it used first. */
+static bool
+is_client(struct association *a, const struct udp_datagram *d)
+{
+	struct endpoint from;
+	if (a->client_at.len > 0)
+		return udp_address_equal(&a->client_at, &d->from);
+	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from.ss, d->from.len);
+	if (!(a->client.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->client)))
+		return false;
+	a->client_at = d->from;
+	return true;
+}
+
+static void
+take_datagram(struct association *a, struct udp_datagram *d)
+{
+	struct socks5_udp header;
+	size_t used;
+	if (!is_client(a, d)) {
+		drop(a, COUNTER_UDP_DROPPED_SENDER, 1);
+		return;
+	}
+	if (socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK) {
+		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
+		return;
+	}
+	if (header.frag != 0) {
+		take_fragment(a, &header, d->bytes + used, d->len - used);
+		return;
+	}
+	if (a->fragments.highest > 0) {
+		drop(a, COUNTER_UDP_DROPPED_FRAGMENT, a->fragments.highest);
+		end_sequence(a);
+	}
+	take_whole(a, &header.to, d->bytes + used, d->len - used);
+}
+
+static void
+on_client_datagrams(struct udp_socket *s, void *arg)
+{
+	struct association *a = arg;
+	unsigned n = udp_receive(a->pool, s);
+	for (unsigned i = 0; i < n; i++)
+		take_datagram(a, &a->pool->in[i]);
+	udp_flush(a->pool);
+}
+
+/* ---- down ---- */
+
+static bool
+is_welcome(struct association *a, const struct endpoint *sender)
+{
+	struct udp_target *x = udp_targets_find(&a->targets, sender);
+	struct policy_request request;
+	struct policy_decision d;
+	if (x != NULL && (x->spoken || x->state == UDP_TARGET_REJECTED))
+		return x->spoken;
+	fill_policy_request(a, sender, NULL, &request);
+	policy_decide(a->revision->policy, &request, &d);
+	return d.route.kind != ROUTE_REJECT;
+}
+
+static void
+pass_down(struct association *a, struct udp_way *y, struct udp_datagram *d)
+{
+	struct endpoint sender;
+	size_t len;
+	if (!udp_way_unwrap(y, d, &sender, &len)) {
+		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
+		return;
+	}
+	if (udp_way_is_direct(y) && !is_welcome(a, &sender)) {
+		drop(a, COUNTER_UDP_DROPPED_REJECTED, 1);
+		return;
+	}
+	udp_send(a->pool, &a->socket, d->bytes, d->len, &a->client_at, COUNTER_UDP_DOWN);
+	a->counts.down += len;
+	a->counts.datagrams_down++;
+	a->counts.active_ms = loop_now(a->worker->loop);
+	counter_add(&a->worker->counters, COUNTER_BYTES_DOWN, len);
+}
+
+static void
+on_way_readable(struct udp_way *y, struct udp_socket *s, void *arg)
+{
+	struct association *a = arg;
+	unsigned n = udp_receive(a->pool, s);
+	for (unsigned i = 0; i < n; i++)
+		pass_down(a, y, &a->pool->in[i]);
+	udp_flush(a->pool);
+}
+
+/* ---- life ---- */
+
+static void
+on_tick(struct deadline *d)
+{
+	struct association *a = CONTAINER_OF(d, struct association, tick);
+	if (udp_fragments_expired(&a->fragments, loop_now(a->worker->loop))) {
+		drop(a, COUNTER_UDP_DROPPED_FRAGMENT, a->fragments.highest);
+		end_sequence(a);
+	}
+	LIST_FOR_EACH (&a->ways, node)
+		udp_way_note(LIST_OBJECT(node, struct udp_way, link));
+	loop_set_deadline(a->worker->loop, &a->tick, ASSOCIATION_TICK_MS);
+}
+
+static struct association *
+association_make(const struct association_request *q)
+{
+	struct association *a = calloc(1, sizeof *a);
+	if (a == NULL)
+		return NULL;
+	a->worker = q->worker;
+	a->pool = &q->worker->datagrams;
+	a->revision = q->revision;
+	a->listener = q->listener;
+	a->client = *q->client;
+	strncpy(a->user, q->user, sizeof a->user - 1);
+	strncpy(a->session, q->session, sizeof a->session - 1);
+	a->owner = (struct udp_way_owner){
+		.worker = q->worker,
+		.fleet = q->revision->fleet,
+		.key = { .client = &a->client, .user = a->user, .session = a->session },
+		.changed = on_way_changed,
+		.readable = on_way_readable,
+		.arg = a,
+	};
+	list_init(&a->ways);
+	list_init(&a->held);
+	udp_socket_init(&a->socket);
+	udp_targets_init(&a->targets, q->worker->resolver, on_name, a);
+	udp_fragments_init(&a->fragments, NULL, 0);
+	deadline_init(&a->tick, on_tick);
+	a->counts.active_ms = loop_now(q->worker->loop);
+	return a;
+}
+
+struct association *
+association_new(const struct association_request *q, struct endpoint *told, enum verdict *why)
+{
+	struct local_socket s;
+	struct endpoint own;
+	const struct policy_sockets *conf = &q->revision->policy->listeners[q->listener].udp;
+	struct association *a = association_make(q);
+	*why = VERDICT_INTERNAL;
+	if (a == NULL)
+		return NULL;
+	local_address_of(q->client_fd, &own);
+	if (!udp_pool_ready(a->pool) || !local_open(SOCK_DGRAM, conf, &own, NULL, &q->worker->random, &s) ||
+	    !udp_socket_open(&a->socket, q->worker->loop, s.fd, on_client_datagrams, a)) {
+		association_free(a);
+		return NULL;
+	}
+	loop_set_deadline(q->worker->loop, &a->tick, ASSOCIATION_TICK_MS);
+	*told = s.told;
+	return a;
+}
+
+void
+association_free(struct association *a)
+{
+	if (a == NULL)
+		return;
+	while (!list_empty(&a->held))
+		held_free(a, LIST_OBJECT(a->held.next, struct held, link));
+	end_sequence(a);
+	udp_targets_free(&a->targets);
+	while (!list_empty(&a->ways))
+		udp_way_free(LIST_OBJECT(a->ways.next, struct udp_way, link));
+	udp_socket_close(&a->socket);
+	loop_clear_deadline(a->worker->loop, &a->tick);
+	free(a);
+}
+
+void
+association_get_counts(const struct association *a, struct association_counts *out)
+{
+	*out = a->counts;
+}

@@ -1,0 +1,98 @@
+#include "router/preamble.h"
+
+#include <assert.h>
+
+#include "base/buffer.h"
+#include "base/stream.h"
+#include "base/tls.h"
+
+void
+preamble_init(struct preamble *p, bool wants_header, struct tls_context *tls)
+{
+	*p = (struct preamble){
+	    .passed = !wants_header && tls == NULL,
+	    .wants_header = wants_header,
+	    .tls = tls,
+	};
+}
+
+/* Reads what surely belongs to the header. */
+static enum preamble_status
+read_piece(struct stream *client, struct buffer *in)
+{
+	size_t wants = proxy_header_wants(buffer_bytes(in), buffer_len(in)), n = 0;
+	assert(wants <= in->cap - in->tail);
+	switch (stream_read(client, buffer_room(in), wants, &n)) {
+	case STREAM_OK:
+		buffer_filled(in, n);
+		return PREAMBLE_PASSED;
+	case STREAM_AGAIN:
+		return PREAMBLE_MORE;
+	default:
+		return PREAMBLE_LEFT;
+	}
+}
+
+static enum preamble_status
+read_header(struct preamble *p, struct stream *client, struct buffer *in)
+{
+	while (client->ready & STREAM_READABLE) {
+		size_t used;
+		enum preamble_status status = read_piece(client, in);
+		if (status != PREAMBLE_PASSED)
+			return status;
+		switch (proxy_header_parse(buffer_bytes(in), buffer_len(in), &p->proxy, &used)) {
+		case PARSE_OK:
+			assert(used == buffer_len(in));
+			buffer_take(in, used);
+			p->wants_header = false;
+			return PREAMBLE_PASSED;
+		case PARSE_BAD:
+			return PREAMBLE_BAD_HEADER;
+		case PARSE_MORE:
+			break;
+		}
+	}
+	return PREAMBLE_MORE;
+}
+
+static enum preamble_status
+shake_tls(struct preamble *p, struct stream *client)
+{
+	switch (stream_handshake(client)) {
+	case STREAM_OK:
+		p->in_tls = false;
+		return PREAMBLE_PASSED;
+	case STREAM_AGAIN:
+		return PREAMBLE_MORE;
+	case STREAM_EOF:
+		return PREAMBLE_LEFT;
+	default:
+		return PREAMBLE_BAD_TLS;
+	}
+}
+
+enum preamble_status
+preamble_step(struct preamble *p, struct stream *client, struct buffer *in)
+{
+	if (p->wants_header) {
+		enum preamble_status status = read_header(p, client, in);
+		if (status != PREAMBLE_PASSED)
+			return status;
+	}
+	if (p->tls != NULL) {
+		struct tls *tls = tls_new(p->tls, client->fd, NULL);
+		if (tls == NULL)
+			return PREAMBLE_NO_MEMORY;
+		stream_start_tls(client, tls);
+		p->tls = NULL;
+		p->in_tls = true;
+	}
+	if (p->in_tls) {
+		enum preamble_status status = shake_tls(p, client);
+		if (status != PREAMBLE_PASSED)
+			return status;
+	}
+	p->passed = true;
+	return PREAMBLE_PASSED;
+}

@@ -1,0 +1,42 @@
+/*
+ * preamble: what comes before a client's handshake where its listener asks for it: a PROXY header,
+ * then TLS.
+ *
+ * Where it is asked for, nothing else is taken. The header is read to its last byte and no further,
+ * since TLS reads the socket itself. Embedded in the shake; no memory of its own. The worker's
+ * thread.
+ */
+#ifndef ROUTER_PREAMBLE_H
+#define ROUTER_PREAMBLE_H
+
+#include <stdbool.h>
+
+#include "base/base.h"
+#include "socks/proxy_header.h"
+
+struct buffer;
+struct stream;
+struct tls_context;
+
+enum preamble_status {
+	PREAMBLE_PASSED, /* or there is none: the handshake begins */
+	PREAMBLE_MORE,
+	PREAMBLE_LEFT,       /* the client ended or reset the connection */
+	PREAMBLE_BAD_HEADER, /* no PROXY header */
+	PREAMBLE_BAD_TLS,    /* no TLS, or no certificate that we trust */
+	PREAMBLE_NO_MEMORY,
+};
+
+struct preamble {
+	bool passed, wants_header, in_tls;
+	struct tls_context *tls;   /* to begin after the header; NULL: none, or begun */
+	struct proxy_header proxy; /* once it came */
+};
+
+/** tls: NULL for a plain listener; valid until PASSED. */
+void preamble_init(struct preamble *p, bool wants_header, struct tls_context *tls);
+/** Goes as far as the client lets it. in: empty when it passes, as when it began. */
+enum preamble_status preamble_step(struct preamble *p, struct stream *client,
+				   struct buffer *in) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,53 @@
+#include "router/shake.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+void
+shake_init(struct shake *sh, const struct socks_server_options *options)
+{
+	socks_server_init(&sh->server, options);
+	facts_init(&sh->facts, &(struct facts_memory){ .user = sh->user, .to = sh->to, .detail = sh->detail, .hops = sh->hops });
+	buffer_init(&sh->in, sh->in_memory, sizeof sh->in_memory);
+	buffer_init(&sh->out, sh->out_memory, sizeof sh->out_memory);
+}
+
+void
+shake_release(struct shake *sh)
+{
+	auth_cancel(sh->check);
+	ident_cancel(sh->ident);
+	resolve_cancel(sh->resolve);
+	reverse_cancel(sh->reverse);
+	dial_cancel(sh->dial);
+	bind_cancel(sh->bind);
+	sh->check = NULL;
+	sh->ident = NULL;
+	sh->resolve = NULL;
+	sh->reverse = NULL;
+	sh->dial = NULL;
+	sh->bind = NULL;
+	free(sh->addrs);
+	sh->addrs = NULL;
+	free(sh->big);
+	sh->big = NULL;
+	OPENSSL_cleanse(sh->server.password, sizeof sh->server.password);
+	/* The client's own bytes may hold its password. */
+	OPENSSL_cleanse(sh->in_memory, sizeof sh->in_memory);
+}
+
+bool
+shake_make_room(struct shake *sh)
+{
+	if (buffer_make_room(&sh->in) > 0)
+		return true;
+	if (sh->big != NULL || (sh->big = malloc(SOCKS_SERVER_IN_MAX)) == NULL)
+		return false;
+	size_t len = buffer_len(&sh->in);
+	memcpy(sh->big, buffer_bytes(&sh->in), len);
+	buffer_init(&sh->in, sh->big, SOCKS_SERVER_IN_MAX);
+	buffer_filled(&sh->in, len);
+	return true;
+}

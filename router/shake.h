@@ -1,0 +1,59 @@
+/*
+ * shake: what a session needs until its relay begins: the handshake's buffers, the request, the one handle under way.
+ *
+ * From the worker's slab, given back as soon as the relay runs. The read buffer starts small and grows to what an HTTP head may
+ * need only where a client sends one.
+ */
+#ifndef ROUTER_SHAKE_H
+#define ROUTER_SHAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/endpoint.h"
+#include "dns/resolver.h"
+#include "dns/reverse.h"
+#include "router/auth.h"
+#include "router/bind.h"
+#include "router/facts.h"
+#include "router/ident.h"
+#include "router/preamble.h"
+#include "socks/server.h"
+#include "upstream/dialer.h"
+
+enum { SHAKE_IN_FIRST = 1024 };        /* any SOCKS message, and a little of what comes behind it */
+
+struct shake {
+	struct preamble preamble;
+	struct socks_server server;
+	struct facts facts;
+	struct buffer in, out;
+	/* One of these at a time. */
+	struct auth_check *check;
+	struct ident *ident;
+	struct resolve *resolve;
+	struct reverse *reverse;
+	struct dial *dial;
+	struct bind *bind;
+	uint8_t *big;                  /* the grown read buffer */
+	struct endpoint *addrs;        /* of the destination, once looked up; malloc'ed */
+	size_t n_addrs;
+	uint64_t asked_us, resolve_from_us;
+	bool eof;                      /* the client has ended its direction */
+	bool resolve_failed;
+	char user[256], session[256];
+	char to[ENDPOINT_TEXT_MAX];
+	char detail[256];
+	struct dial_hop_time hops[PATH_HOPS_MAX + 1];
+	uint8_t in_memory[SHAKE_IN_FIRST];
+	uint8_t out_memory[SOCKS_SERVER_OUT_MAX];
+};
+
+void shake_init(struct shake *sh, const struct socks_server_options *options);
+/** Cancels what is under way and frees what it holds, not itself. */
+void shake_release(struct shake *sh);
+/** Makes room to read; false: the buffer is as large as it may get, and full. */
+bool shake_make_room(struct shake *sh);
+
+#endif

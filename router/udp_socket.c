@@ -1,0 +1,289 @@
+#include "router/udp_socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103                /* linux/udp.h, whose other names clash */
+#endif
+
+enum {
+	SEGMENTS_BYTES_MAX = 65000,    /* of one message to be cut: an IP packet less its headers */
+	SOCKET_BUFFER = 1 << 20,
+};
+
+/* ---- pool ---- */
+
+void
+udp_pool_init(struct udp_pool *p, struct counters *c)
+{
+	*p = (struct udp_pool){ .counters = c };
+}
+
+void
+udp_pool_free(struct udp_pool *p)
+{
+	free(p->memory);
+	p->memory = NULL;
+}
+
+bool
+udp_pool_ready(struct udp_pool *p)
+{
+	if (p->memory == NULL)
+		p->memory = malloc((size_t)UDP_BATCH * UDP_BLOCK);
+	return p->memory != NULL;
+}
+
+uint8_t *
+udp_block_take(struct udp_pool *p, size_t len)
+{
+	size_t size = sizeof size + UDP_HEADROOM + len;
+	if (size > UDP_BLOCKS_BYTES_MAX - p->lent)
+		return NULL;
+	uint8_t *block = malloc(size);
+	if (block == NULL)
+		return NULL;
+	p->lent += size;
+	memcpy(block, &size, sizeof size);     /* headers never reach so far */
+	return block + sizeof size + UDP_HEADROOM;
+}
+
+void
+udp_block_give_back(struct udp_pool *p, uint8_t *bytes)
+{
+	size_t size;
+	if (bytes == NULL)
+		return;
+	uint8_t *block = bytes - UDP_HEADROOM - sizeof size;
+	memcpy(&size, block, sizeof size);
+	p->lent -= size;
+	free(block);
+}
+
+/* ---- life ---- */
+
+void
+udp_socket_init(struct udp_socket *s)
+{
+	*s = (struct udp_socket){ .fd = -1 };
+}
+
+static void
+on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct udp_socket *s = arg;
+	(void)fd, (void)what;
+	(void)loop_now(s->loop);
+	s->on_ready(s, s->arg);
+}
+
+bool
+udp_socket_open(struct udp_socket *s, struct loop *l, int fd, udp_ready_cb *on_ready, void *arg)
+{
+	int bytes = SOCKET_BUFFER;
+	*s = (struct udp_socket){ .loop = l, .on_ready = on_ready, .arg = arg, .fd = fd, .segment_max = UDP_PAYLOAD_MAX };
+	/* As much as the system allows: a burst must outlast the turn that others take. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+	event_assign(&s->event, loop_base(l), fd, EV_READ | EV_PERSIST, on_event, s);
+	if (event_add(&s->event, NULL) == 0)
+		return true;
+	close(fd);
+	s->fd = -1;
+	return false;
+}
+
+void
+udp_socket_close(struct udp_socket *s)
+{
+	if (s->fd < 0)
+		return;
+	event_del(&s->event);
+	close(s->fd);
+	s->fd = -1;
+}
+
+/* ---- receiving ---- */
+
+/* An error is what ICMP said about something sent before: it has been taken off the socket by being told. */
+unsigned
+udp_receive(struct udp_pool *p, struct udp_socket *s)
+{
+	struct mmsghdr messages[UDP_BATCH];
+	struct iovec pieces[UDP_BATCH];
+	for (unsigned i = 0; i < UDP_BATCH; i++) {
+		struct udp_datagram *d = &p->in[i];
+		d->bytes = p->memory + (size_t)i * UDP_BLOCK + UDP_HEADROOM;
+		pieces[i] = (struct iovec){ d->bytes, UDP_PAYLOAD_MAX };
+		messages[i].msg_hdr = (struct msghdr){ .msg_name = &d->from.ss,
+						       .msg_namelen = sizeof d->from.ss,
+						       .msg_iov = &pieces[i],
+						       .msg_iovlen = 1 };
+	}
+	int n = recvmmsg(s->fd, messages, UDP_BATCH, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < n; i++) {
+		p->in[i].len = messages[i].msg_len;
+		p->in[i].from.len = messages[i].msg_hdr.msg_namelen;
+	}
+	return n > 0 ? (unsigned)n : 0;
+}
+
+/* ---- sending ---- */
+
+/* One message: a datagram, or a run of them that the kernel cuts. */
+struct run {
+	unsigned first, n;
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+	} control;
+};
+
+void
+udp_address_from(struct udp_address *a, const struct endpoint *e)
+{
+	a->len = endpoint_to_sockaddr(e, &a->ss);
+}
+
+bool
+udp_address_equal(const struct udp_address *a, const struct udp_address *b)
+{
+	const struct sockaddr_in *a4 = (const void *)&a->ss, *b4 = (const void *)&b->ss;
+	const struct sockaddr_in6 *a6 = (const void *)&a->ss, *b6 = (const void *)&b->ss;
+	if (a->len != b->len || a->len == 0)
+		return a->len == b->len;
+	if (a->ss.ss_family != b->ss.ss_family)
+		return false;
+	if (a->ss.ss_family == AF_INET)
+		return a4->sin_port == b4->sin_port && a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return a6->sin6_port == b6->sin6_port && memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof a6->sin6_addr) == 0;
+}
+
+/* How many of the datagrams from `first` on go as one message: equal in length, but that the last may be shorter. */
+static unsigned
+run_length(const struct udp_pool *p, unsigned first)
+{
+	size_t len = p->out[first].len, total = len;
+	unsigned n = 1;
+	if (len == 0 || len > p->out_socket->segment_max)
+		return 1;
+	for (; first + n < p->n_out; n++) {
+		size_t next = p->out[first + n].len;
+		total += next;
+		if (next == 0 || next > len || p->out[first + n - 1].len < len || total > SEGMENTS_BYTES_MAX ||
+		    !udp_address_equal(&p->out[first].to, &p->out[first + n].to))
+			break;
+	}
+	return n;
+}
+
+static void
+ask_to_cut(struct run *r, struct msghdr *m, size_t len)
+{
+	uint16_t segment = (uint16_t)len;
+	m->msg_control = &r->control;
+	m->msg_controllen = sizeof r->control.bytes;
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	c->cmsg_level = SOL_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof segment);
+	memcpy(CMSG_DATA(c), &segment, sizeof segment);
+}
+
+/* What is noted from `first` on, as messages. Returns how many there are. */
+static unsigned
+make_messages(struct udp_pool *p, unsigned first, struct run *runs, struct mmsghdr *messages, struct iovec *pieces)
+{
+	unsigned n = 0;
+	for (unsigned at = first; at < p->n_out; at += runs[n++].n) {
+		struct msghdr *m = &messages[n].msg_hdr;
+		runs[n].first = at;
+		runs[n].n = run_length(p, at);
+		for (unsigned i = at; i < at + runs[n].n; i++)
+			pieces[i] = (struct iovec){ (void *)(uintptr_t)p->out[i].bytes, p->out[i].len };
+		*m = (struct msghdr){ .msg_iov = &pieces[at], .msg_iovlen = runs[n].n };
+		if (p->out[at].to.len > 0) {
+			m->msg_name = &p->out[at].to.ss;
+			m->msg_namelen = p->out[at].to.len;
+		}
+		if (runs[n].n > 1)
+			ask_to_cut(&runs[n], m, p->out[at].len);
+	}
+	return n;
+}
+
+/* The kernel refuses to cut: for its length (it does not fit the way's packets), or at all. */
+static bool
+cut_less(struct udp_socket *s, size_t len, int error)
+{
+	if (error == EINVAL || error == EMSGSIZE)
+		s->segment_max = (uint32_t)len - 1;
+	else if (error == EIO || error == ENOPROTOOPT || error == EOPNOTSUPP)
+		s->segment_max = 0;
+	else
+		return false;
+	return true;
+}
+
+/*
+ * The message could not be sent. Returns how many datagrams are done with: 0, they go again, uncut; all that is left, where the
+ * socket is full; or those of the message.
+ */
+static unsigned
+fail_message(struct udp_pool *p, const struct run *r, int error)
+{
+	if (r->n > 1 && cut_less(p->out_socket, p->out[r->first].len, error))
+		return 0;
+	bool full = error == EAGAIN || error == ENOBUFS || error == ENOMEM;
+	unsigned n = error == EAGAIN ? p->n_out - r->first : r->n;
+	counter_add(p->counters, full ? COUNTER_UDP_DROPPED_FULL : COUNTER_UDP_DROPPED_UNREACHABLE, n);
+	return n;
+}
+
+/* Sends from `first` on until something fails. Returns the first that is still to be sent. */
+static unsigned
+flush_from(struct udp_pool *p, unsigned first)
+{
+	struct run runs[UDP_BATCH];
+	struct mmsghdr messages[UDP_BATCH];
+	struct iovec pieces[UDP_BATCH];
+	unsigned n = make_messages(p, first, runs, messages, pieces);
+	int sent = sendmmsg(p->out_socket->fd, messages, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	int error = errno;
+	if (sent < 0 && error == EINTR)
+		return first;
+	if (sent <= 0)
+		return first + fail_message(p, &runs[0], error);
+	const struct run *last = &runs[sent - 1];
+	counter_add(p->counters, p->out_counter, last->first + last->n - first);
+	return last->first + last->n;
+}
+
+void
+udp_flush(struct udp_pool *p)
+{
+	for (unsigned at = 0; at < p->n_out;)
+		at = flush_from(p, at);
+	p->n_out = 0;
+}
+
+void
+udp_send(struct udp_pool *p, struct udp_socket *s, const uint8_t *bytes, size_t len, const struct udp_address *to,
+	 enum counter sent)
+{
+	if (p->n_out == UDP_BATCH || (p->n_out > 0 && (p->out_socket != s || p->out_counter != sent)))
+		udp_flush(p);
+	p->out_socket = s;
+	p->out_counter = sent;
+	p->out[p->n_out].bytes = bytes;
+	p->out[p->n_out].len = len;
+	p->out[p->n_out++].to = *to;
+}

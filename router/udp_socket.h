@@ -1,0 +1,93 @@
+/*
+ * udp_socket: a datagram socket on a loop, read and written in batches: recvmmsg(2) of UDP_BATCH, sendmmsg(2), and runs of equal
+ * length to one peer as one message that the kernel cuts (UDP_SEGMENT), for it is calls and trips through the kernel that cost.
+ *
+ * One batch is under way at a time in a worker. Its datagrams lie in the pool with room in front, where headers are put; what is
+ * to be sent is noted, not copied, and goes out with udp_flush, which must come before the next udp_receive.
+ *
+ * No error ends anything: what can't be sent is dropped and counted, ICMP's answers are read off and forgotten.
+ */
+#ifndef ROUTER_UDP_SOCKET_H
+#define ROUTER_UDP_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sys/socket.h>
+
+#include "base/base.h"
+#include "base/counters.h"
+#include "base/endpoint.h"
+
+struct loop;
+
+enum {
+	UDP_BATCH = 32,
+	UDP_PAYLOAD_MAX = 65536,
+	UDP_HEADROOM = 4096,           /* headers of POLICY_HOPS_MAX hops, each with a name */
+	UDP_BLOCK = UDP_HEADROOM + UDP_PAYLOAD_MAX,
+	UDP_BLOCKS_BYTES_MAX = 16 << 20,       /* of memory that may be lent out in one worker */
+};
+
+struct udp_address {
+	struct sockaddr_storage ss;
+	socklen_t len;                 /* 0: the socket is connected */
+};
+
+struct udp_datagram {
+	uint8_t *bytes;                /* UDP_HEADROOM bytes before it are free */
+	size_t len;
+	struct udp_address from;
+};
+
+struct udp_socket;
+typedef void udp_ready_cb(struct udp_socket *s, void *arg);
+
+struct udp_socket {
+	struct event event;
+	struct loop *loop;
+	udp_ready_cb *on_ready;
+	void *arg;
+	int fd;                        /* -1: closed */
+	uint32_t segment_max;          /* longest datagram that the kernel was not seen to refuse to cut; 0: none */
+};
+
+/* What the sockets of one worker share. */
+struct udp_pool {
+	struct counters *counters;
+	uint8_t *memory;               /* of the datagrams received; made for the first association */
+	struct udp_datagram in[UDP_BATCH];
+	struct udp_socket *out_socket; /* of what is noted */
+	enum counter out_counter;
+	struct { const uint8_t *bytes; size_t len; struct udp_address to; } out[UDP_BATCH];
+	unsigned n_out;
+	size_t lent;                   /* bytes of blocks */
+};
+
+void udp_pool_init(struct udp_pool *p, struct counters *c);
+void udp_pool_free(struct udp_pool *p);
+/** Memory for the batches is there. False: out of memory. */
+bool udp_pool_ready(struct udp_pool *p) WARN_UNUSED;
+/** A piece of memory for `len` bytes with UDP_HEADROOM before them; NULL: too much is lent out, or out of memory. */
+uint8_t *udp_block_take(struct udp_pool *p, size_t len) WARN_UNUSED;
+void udp_block_give_back(struct udp_pool *p, uint8_t *bytes);  /* NULL is fine */
+
+void udp_socket_init(struct udp_socket *s);
+/** Takes fd, on failure too. Level-triggered: on_ready may leave datagrams for the next turn. */
+bool udp_socket_open(struct udp_socket *s, struct loop *l, int fd, udp_ready_cb *on_ready, void *arg) WARN_UNUSED;
+void udp_socket_close(struct udp_socket *s);   /* twice is fine */
+
+/** One batch into p->in. Returns how many. */
+unsigned udp_receive(struct udp_pool *p, struct udp_socket *s);
+/** Notes a datagram for udp_flush; flushes by itself where it must. `sent` is counted for each that goes. */
+void udp_send(struct udp_pool *p, struct udp_socket *s, const uint8_t *bytes, size_t len, const struct udp_address *to,
+	      enum counter sent);
+void udp_flush(struct udp_pool *p);
+
+void udp_address_from(struct udp_address *a, const struct endpoint *e);
+bool udp_address_equal(const struct udp_address *a, const struct udp_address *b);
+
+#endif

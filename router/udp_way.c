@@ -1,0 +1,378 @@
+#include "router/udp_way.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+#include "router/local.h"
+#include "router/revision.h"
+#include "router/worker.h"
+
+static const struct policy *
+policy_of(const struct udp_way *y)
+{
+	return fleet_policy(y->owner->fleet);
+}
+
+static struct udp_hop *
+hop_at(struct udp_way *y, unsigned i)
+{
+	return i < y->n_before ? &y->before[i] : &y->last;
+}
+
+bool
+udp_way_is_direct(const struct udp_way *y)
+{
+	return y->path.n_hops == 0 || y->line != NULL;
+}
+
+bool
+udp_way_needs_address(const struct udp_way *y)
+{
+	return udp_way_is_direct(y) || policy_of(y)->upstreams[y->path.hops[y->path.n_hops - 1]].resolve_local;
+}
+
+/* ---- the end ---- */
+
+static void
+hop_close(struct udp_hop *h)
+{
+	dial_cancel(h->dial);
+	h->dial = NULL;
+	stream_close(&h->stream);
+}
+
+static void
+way_close(struct udp_way *y)
+{
+	udp_way_note(y);
+	for (unsigned i = 0; i < y->n_before; i++)
+		hop_close(&y->before[i]);
+	hop_close(&y->last);
+	free(y->before);
+	free(y->prefix);
+	y->before = NULL;
+	y->prefix = NULL;
+	y->n_before = 0;
+	y->prefix_len = 0;
+	y->line = NULL;
+	udp_socket_close(&y->sockets[0]);
+	udp_socket_close(&y->sockets[1]);
+	fleet_give_back_path(y->owner->fleet, &y->path);
+	y->path = (struct path){ .held = false };
+	y->state = UDP_WAY_CLOSED;
+}
+
+static void
+way_fail(struct udp_way *y)
+{
+	way_close(y);
+	y->retry_ms = loop_now(y->owner->worker->loop) + UDP_WAY_RETRY_MS;
+	y->owner->changed(y, y->owner->arg);
+}
+
+void
+udp_way_free(struct udp_way *y)
+{
+	way_close(y);
+	list_remove(&y->link);
+	free(y);
+}
+
+/* ---- opening ---- */
+
+/* Nothing is said on its connection any more: it stands for the association, whose end it tells. */
+static bool
+hop_lives(struct udp_hop *h)
+{
+	uint8_t waste[512];
+	size_t n;
+	while (h->stream.ready & STREAM_READABLE) {
+		enum stream_status status = stream_read(&h->stream, waste, sizeof waste, &n);
+		if (status == STREAM_EOF || status == STREAM_ERROR)
+			return false;
+	}
+	return true;
+}
+
+static void
+on_hop_stream(struct stream *s, void *arg)
+{
+	struct udp_hop *h = arg;
+	(void)s;
+	if (!hop_lives(h))
+		way_fail(h->way);
+}
+
+static void
+on_datagrams(struct udp_socket *s, void *arg)
+{
+	struct udp_way *y = arg;
+	y->owner->readable(y, s, y->owner->arg);
+}
+
+static bool
+write_prefix(struct udp_way *y)
+{
+	if (y->n_before == 0)
+		return true;
+	size_t cap = y->n_before * SOCKS5_UDP_HEADER_MAX;
+	if ((y->prefix = malloc(cap)) == NULL)
+		return false;
+	for (unsigned i = 1; i <= y->n_before; i++)
+		y->prefix_len += socks5_write_udp(y->prefix + y->prefix_len, cap - y->prefix_len, 0, &hop_at(y, i)->relay);
+	return true;
+}
+
+/* The socket towards the first relay: only that one is heard on it. */
+static bool
+open_towards_relay(struct udp_way *y)
+{
+	struct udp_address to;
+	const struct endpoint *relay = &hop_at(y, 0)->relay;
+	udp_address_from(&to, relay);
+	if (to.len == 0 || relay->port == 0)
+		return false;
+	int fd = local_open_outward(to.ss.ss_family, &policy_of(y)->upstreams[y->path.hops[0]]);
+	if (fd < 0)
+		return false;
+	if (connect(fd, (struct sockaddr *)&to.ss, to.len) != 0) {
+		close(fd);
+		return false;
+	}
+	return udp_socket_open(&y->sockets[0], y->owner->worker->loop, fd, on_datagrams, y);
+}
+
+static void
+way_stands(struct udp_way *y)
+{
+	if (!udp_way_is_direct(y) && (!write_prefix(y) || !open_towards_relay(y))) {
+		way_fail(y);
+		return;
+	}
+	y->state = UDP_WAY_OPEN;
+	y->owner->changed(y, y->owner->arg);
+}
+
+static void
+hop_stands(struct udp_hop *h, const struct dial_result *r)
+{
+	h->relay = r->bound;
+	stream_set_callback(&h->stream, on_hop_stream, h);
+	if (!hop_lives(h))             /* what is there already makes no new edge */
+		way_fail(h->way);
+	else if (--h->way->n_missing == 0)
+		way_stands(h->way);
+}
+
+static void
+on_before(const struct dial_result *r, void *arg)
+{
+	struct udp_hop *h = arg;
+	h->dial = NULL;
+	if (r->verdict == VERDICT_GRANTED)
+		hop_stands(h, r);
+	else
+		way_fail(h->way);
+}
+
+static bool
+hop_dial(struct udp_hop *h, const struct path *fixed, dial_cb *cb)
+{
+	const struct udp_way_owner *o = h->way->owner;
+	struct dial_request request = {
+		.fleet = o->fleet,
+		.route = h->way->route,
+		.command = SOCKS_UDP,
+		.key = o->key,
+		.timeout_ms = fleet_policy(o->fleet)->timeouts.connect_ms,
+		.fixed = fixed,
+	};
+	static const uint8_t unspecified[4];
+	endpoint_set_ipv4(&request.to, unspecified, 0);        /* whoever holds the connection, from whatever port */
+	h->dial = dial_start(o->worker->dialer, &request, &h->stream, cb, h);
+	return h->dial != NULL;
+}
+
+static void
+hop_init(struct udp_hop *h, struct udp_way *y)
+{
+	*h = (struct udp_hop){ .way = y };
+	stream_init(&h->stream, y->owner->worker->loop);
+}
+
+/* Along the same path, but each shorter one only as far as its last hop, which is asked for an association of its own. */
+static bool
+dial_before(struct udp_way *y)
+{
+	unsigned n = y->path.n_hops - 1u;
+	if (n == 0)
+		return true;
+	if ((y->before = calloc(n, sizeof *y->before)) == NULL)
+		return false;
+	y->n_before = n;
+	for (unsigned i = 0; i < n; i++)
+		hop_init(&y->before[i], y);
+	for (unsigned i = 0; i < n; i++) {
+		struct path part = { .n_hops = (uint8_t)(i + 1) };
+		memcpy(part.hops, y->path.hops, (i + 1) * sizeof *part.hops);
+		memset(part.hop_pick, UINT8_MAX, i + 1);
+		if (!hop_dial(&y->before[i], &part, on_before))
+			return false;
+	}
+	return true;
+}
+
+static void
+on_last(const struct dial_result *r, void *arg)
+{
+	struct udp_hop *h = arg;
+	struct udp_way *y = h->way;
+	h->dial = NULL;
+	if (r->verdict != VERDICT_GRANTED) {
+		way_fail(y);
+		return;
+	}
+	y->path = r->path;
+	if (!stream_is_open(&h->stream)) {
+		y->line = y->path.n_hops > 0 ? &policy_of(y)->upstreams[y->path.hops[0]] : NULL;
+		way_stands(y);
+		return;
+	}
+	y->n_missing = y->path.n_hops;
+	if (dial_before(y))
+		hop_stands(h, r);
+	else
+		way_fail(y);
+}
+
+bool
+udp_way_open(struct udp_way *y)
+{
+	if (loop_now(y->owner->worker->loop) < y->retry_ms || !hop_dial(&y->last, NULL, on_last))
+		return false;
+	y->state = UDP_WAY_OPENING;
+	return true;
+}
+
+struct udp_way *
+udp_way_new(const struct udp_way_owner *o, struct policy_route route)
+{
+	struct udp_way *y = calloc(1, sizeof *y);
+	if (y == NULL)
+		return NULL;
+	list_init(&y->link);
+	y->owner = o;
+	y->route = route;
+	hop_init(&y->last, y);
+	udp_socket_init(&y->sockets[0]);
+	udp_socket_init(&y->sockets[1]);
+	return y;
+}
+
+/* ---- datagrams ---- */
+
+void
+udp_way_aim(const struct udp_way *y, const struct endpoint *to, struct udp_aim *out)
+{
+	*out = (struct udp_aim){ .header_len = 0 };
+	if (udp_way_is_direct(y))
+		udp_address_from(&out->to, to);
+	else
+		out->header_len = (uint16_t)socks5_write_udp(out->header, sizeof out->header, 0, to);
+}
+
+/* The socket for a family, opened where this is its first datagram; NULL: the host has no such addresses. */
+static struct udp_socket *
+direct_socket(struct udp_way *y, int family)
+{
+	struct udp_socket *s = &y->sockets[family == AF_INET6];
+	if (s->fd >= 0)
+		return s;
+	int fd = local_open_outward(family, y->line);
+	return fd >= 0 && udp_socket_open(s, y->owner->worker->loop, fd, on_datagrams, y) ? s : NULL;
+}
+
+bool
+udp_way_send(struct udp_way *y, struct udp_pool *p, uint8_t *payload, size_t len, const struct udp_aim *aim)
+{
+	struct udp_socket *s = &y->sockets[0];
+	y->bytes_up += len;
+	if (udp_way_is_direct(y)) {
+		s = direct_socket(y, aim->to.ss.ss_family);
+	} else {
+		payload -= aim->header_len;
+		memcpy(payload, aim->header, aim->header_len);
+		payload -= y->prefix_len;
+		if (y->prefix_len > 0)
+			memcpy(payload, y->prefix, y->prefix_len);
+		len += aim->header_len + y->prefix_len;
+	}
+	if (s == NULL)
+		return false;
+	udp_send(p, s, payload, len, &aim->to, COUNTER_UDP_UP);
+	return true;
+}
+
+/* Did this header's sender stand where the next hop's relay is? One that gave a name may answer from any address. */
+static bool
+is_relay(const struct endpoint *sender, const struct endpoint *relay)
+{
+	return sender->port == relay->port && (relay->kind == ENDPOINT_NAME || endpoint_same_host(sender, relay));
+}
+
+static bool
+unwrap_direct(struct udp_datagram *d, struct endpoint *sender)
+{
+	uint8_t header[SOCKS5_UDP_HEADER_MAX];
+	endpoint_from_sockaddr(sender, (struct sockaddr *)&d->from.ss, d->from.len);
+	size_t n = socks5_write_udp(header, sizeof header, 0, sender);
+	d->bytes -= n;
+	d->len += n;
+	memcpy(d->bytes, header, n);
+	return true;
+}
+
+bool
+udp_way_unwrap(struct udp_way *y, struct udp_datagram *d, struct endpoint *sender, size_t *payload_len)
+{
+	struct socks5_udp header;
+	size_t used;
+	if (udp_way_is_direct(y)) {
+		*payload_len = d->len;
+		y->bytes_down += d->len;
+		return unwrap_direct(d, sender);
+	}
+	for (unsigned i = 0;; i++) {
+		if (socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK || header.frag != 0)
+			return false;
+		if (i == y->n_before)
+			break;
+		if (!is_relay(&header.to, &hop_at(y, i + 1)->relay))
+			return false;
+		d->bytes += used;
+		d->len -= used;
+	}
+	*sender = header.to;
+	*payload_len = d->len - used;
+	y->bytes_down += *payload_len;
+	return true;
+}
+
+void
+udp_way_note(struct udp_way *y)
+{
+	uint64_t up = y->bytes_up - y->noted_up, down = y->bytes_down - y->noted_down;
+	if (up == 0 && down == 0)
+		return;
+	for (unsigned i = 0; i < y->path.n_hops; i++) {
+		struct board_entry *e = fleet_upstream(y->owner->fleet, y->path.hops[i]);
+		atomic_fetch_add_explicit(&e->bytes_up, up, memory_order_relaxed);
+		atomic_fetch_add_explicit(&e->bytes_down, down, memory_order_relaxed);
+	}
+	y->noted_up = y->bytes_up;
+	y->noted_down = y->bytes_down;
+}

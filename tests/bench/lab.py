@@ -1,0 +1,324 @@
+"""What the benchmarks share: a network namespace, processes with their CPU time and memory, the proxies, the load generator.
+
+Everything runs on loopback of a namespace of its own: no leftovers of others, and a congestion control that does not pace (bbr does,
+and then loopback is what is measured). All processes end with the one that started them.
+"""
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import platform
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SOCKROUTE = os.path.abspath(os.environ.get("SOCKROUTE", "sockroute"))
+LOAD = os.path.abspath(os.environ.get("BENCH_LOAD", "tests/bench/bench_load"))
+LOAD_BEFORE = float(os.environ.get("BENCH_LOAD_BEFORE", os.getloadavg()[0]))
+TICK = os.sysconf("SC_CLK_TCK")
+CORES = len(os.sched_getaffinity(0))
+TARGET, PROXY, UPSTREAM, ADMIN = 7100, 7200, 7300, 7400
+WAIT = 20.0
+PACKAGES = {"haproxy": "haproxy", "microsocks": "microsocks", "danted": "dante-server", "gnuplot": "gnuplot-nox", "strace": "strace"}
+
+
+def enter_namespace():
+    """Starts this program again in a network namespace of its own, unless it is there."""
+    if os.environ.get("BENCH_NAMESPACE") != "1":
+        as_who = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        unshare = find("unshare") or sys.exit("unshare is not installed (Debian: util-linux)")
+        os.execve(unshare, [unshare, "--net", *as_who, sys.executable, *sys.argv], {**os.environ, "BENCH_NAMESPACE": "1"})
+    subprocess.run([find("ip") or sys.exit("ip is not installed (Debian: iproute2)"), "link", "set", "lo", "up"], check=True)
+    for key, value in (("ipv4/tcp_congestion_control", "reno"), ("ipv4/ip_local_port_range", "10000 65000"), ("ipv4/tcp_tw_reuse", "1"),
+                       ("core/somaxconn", "4096")):
+        with contextlib.suppress(OSError):
+            pathlib.Path("/proc/sys/net", key).write_text(value)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Killed from outside by SIGTERM, it still runs what is in `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+
+
+def most_sessions():
+    """How many sessions one process can hold: two descriptors each. sockroute keeps up to 1024 for other things; 150 more sessions
+    are left to those that are measured beside idle ones."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return (hard - min(hard // 4, 1024) - 300) // 2
+
+
+def find(program):
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def machine():
+    """What the figures were taken on, in one line."""
+    cpu = re.search(r"model name\s*:\s*(.+)", pathlib.Path("/proc/cpuinfo").read_text())
+    name = re.sub(r"\((R|TM)\)|\bCPU\b|\s+", lambda m: " " if m[0].isspace() else "", cpu[1]) if cpu else platform.machine()
+    busy = f", other work beside (load {LOAD_BEFORE:.0f})" if LOAD_BEFORE >= 1 else ""
+    return f"{CORES} cores of {' '.join(name.split())}, Linux {platform.release().split('-')[0]}{busy}"
+
+
+# ---- processes ----
+
+
+def _end_with_parent():
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class Process:
+    """A program in a session of its own, so that all that it forks is found again."""
+
+    def __init__(self, args, folder, name):
+        self.name = name
+        self.log_path = pathlib.Path(folder) / f"{name}.log"
+        with open(self.log_path, "wb") as log:
+            self.child = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                          start_new_session=True, preexec_fn=_end_with_parent)
+        self.pid = self.child.pid
+
+    def wait_port(self, port):
+        end = time.monotonic() + WAIT
+        while True:
+            if self.child.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{self.name} does not serve:\n{self.log_path.read_text(errors='replace')[-2000:]}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return self
+            time.sleep(0.01)
+
+    def _stats(self):
+        """The fields of /proc/PID/stat behind the name, of each process of the session."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+                if int(fields[3]) == self.pid:
+                    yield int(pid), fields
+
+    def cpu(self):
+        """Seconds, user and system, of all its processes, those that ended too."""
+        utime, cstime = 11, 14
+        return sum(sum(map(int, fields[utime:cstime + 1])) for _, fields in self._stats()) / TICK
+
+    def memory_kb(self):
+        """User memory of all its processes; what they share counts once."""
+        return sum(int(re.search(r"^Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1])
+                   for pid, _ in self._stats())
+
+    def descriptors(self):
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid, _ in self._stats())
+
+    def stop(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.child.wait()
+
+
+class Lab:
+    """A folder and the processes of one measurement; `with Lab() as lab`."""
+
+    def __enter__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-"))
+        self.folder.chmod(0o755)
+        self.running = []
+        return self
+
+    def __exit__(self, *_):
+        for p in reversed(self.running):
+            p.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, args, name, port):
+        p = Process(args, self.folder, name)
+        self.running.append(p)
+        return p.wait_port(port)
+
+    def file(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def target(self, port=TARGET):
+        return self.start([LOAD, "serve", port, CORES], f"target{port}", port)
+
+    def sockroute(self, policy, name="sockroute"):
+        """Serves a policy; its access lines go to a file."""
+        path = self.file(f"{name}.json", json.dumps(policy))
+        port = int(policy["listeners"][0]["listen"].rsplit(":", 1)[1])
+        return self.start([SOCKROUTE, "run", "--config", path], name, port)
+
+
+# ---- load ----
+
+
+def load_args(mode, socks5=None, to=TARGET, **options):
+    args = [LOAD, mode, "--to", to]
+    if socks5:
+        args += ["--socks5", socks5]
+    for key, value in options.items():
+        args += [f"--{key}", value]
+    return [str(a) for a in args]
+
+
+def load(mode, **options):
+    """One run of the load generator; what it found."""
+    seconds = float(options.get("seconds", 1)) + float(options.get("warm", 1))
+    done = subprocess.run(load_args(mode, **options), capture_output=True, text=True, timeout=seconds + 90)
+    if done.returncode != 0:
+        raise RuntimeError(f"load {mode}: {done.stderr} {done.stdout}")
+    return json.loads(done.stdout)
+
+
+class Held:
+    """A load that stays: "idle" sessions, "slow" readers, a flood of "half" handshakes; `with Held(...)`."""
+
+    def __init__(self, mode, **options):
+        self.child = subprocess.Popen(load_args(mode, **options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                      preexec_fn=_end_with_parent)
+        if mode in ("idle", "slow") and self.child.stdout.readline() != "ready\n":
+            raise RuntimeError(f"load {mode} does not get its connections")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.stdin.close()
+        self.child.kill()
+        self.child.wait()
+
+
+# ---- proxies ----
+
+
+def rules(n):
+    """All are tried, none matches."""
+    return [{"match": {"domain_suffix": [f"r{i}.example"], "port": [1 + i % 60000]}, "route": "reject"} for i in range(n)]
+
+
+def policy(port=PROXY, workers=None, **more):
+    """The whole product: rules, access lines, counters, deadlines, the API."""
+    return {
+        "workers": workers or CORES,
+        "listeners": [{"name": "front", "listen": f"127.0.0.1:{port}", "protocols": ["socks4", "socks4a", "socks5", "http"]}],
+        "admin": {"listen": f"127.0.0.1:{ADMIN + port - PROXY}"},
+        "rules": rules(100),
+        "default_route": "direct",
+        **more,
+    }
+
+
+def through(upstream, **more):
+    """The same, all by one SOCKS5 upstream."""
+    return policy(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{upstream}"}], **{"default_route": "up", **more})
+
+
+DANTE = """logoutput: /dev/null
+internal: 127.0.0.1 port = {port}
+external: lo
+clientmethod: none
+socksmethod: none
+user.privileged: root
+user.unprivileged: root
+client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
+socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect }}
+{route}
+"""
+DANTE_ROUTE = """route {{
+ from: 0.0.0.0/0 to: 0.0.0.0/0 via: 127.0.0.1 port = {up}
+ proxyprotocol: socks_v5
+ command: connect
+}}"""
+HAPROXY = """global
+ maxconn {most}
+ nbthread {cores}
+defaults
+ mode tcp
+ maxconn {most}
+ timeout connect 5s
+ timeout client 1h
+ timeout server 1h
+{options}
+listen l
+ bind 127.0.0.1:{port}
+ server t 127.0.0.1:{target}
+"""
+
+
+def start_none(_lab, _chain):
+    return None
+
+
+def start_sockroute(lab, chain):
+    return lab.sockroute(through(UPSTREAM) if chain else policy())
+
+
+def start_haproxy(options):
+    def start(lab, _chain):
+        conf = lab.file("haproxy.conf", HAPROXY.format(cores=CORES, port=PROXY, target=TARGET, options=options,
+                                                       most=int(most_sessions() * 0.7)))
+        return lab.start([find("haproxy"), "-db", "-f", conf], "haproxy", PROXY)
+
+    return start
+
+
+def start_microsocks(lab, _chain):
+    return lab.start([find("microsocks"), "-i", "127.0.0.1", "-p", PROXY], "microsocks", PROXY)
+
+
+def start_danted(lab, chain):
+    route = DANTE_ROUTE.format(up=UPSTREAM) if chain else ""
+    conf = lab.file("danted.conf", DANTE.format(port=PROXY, route=route))
+    return lab.start([find("danted"), "-N", CORES, "-f", conf, "-p", lab.folder / "danted.pid"], "danted", PROXY)
+
+
+class Proxy:
+    def __init__(self, name, start, program=None, socks=True, chains=False, idle=4000):
+        self.name, self.start, self.program, self.socks, self.chains, self.idle = name, start, program, socks, chains, idle
+
+    def missing(self):
+        return self.program is not None and find(self.program) is None
+
+
+PROXIES = [
+    Proxy("none", start_none, socks=False, idle=0),
+    Proxy("sockroute", start_sockroute, chains=True),
+    Proxy("haproxy", start_haproxy(""), "haproxy", socks=False),
+    Proxy("haproxy-splice", start_haproxy(" option splice-request\n option splice-response"), "haproxy", socks=False),
+    Proxy("microsocks", start_microsocks, "microsocks"),
+    Proxy("danted", start_danted, "danted", chains=True, idle=300),
+]
+
+
+# ---- figures ----
+
+
+def middle(values):
+    return statistics.median(values) if values else None
+
+
+def spread(values):
+    """Half the distance between the lowest and the highest, as a share of the median."""
+    m = middle(values)
+    return (max(values) - min(values)) / 2 / m if m else None
+
+
+def show(value):
+    """Three digits that count."""
+    if value is None:
+        return "-"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def table(head, rows):
+    width = [max(len(str(r[i])) for r in [head, *rows]) for i in range(len(head))]
+    for r in [head, ["-" * w for w in width], *rows]:
+        print("  ".join(str(v).ljust(w) if i == 0 else str(v).rjust(w) for i, (v, w) in enumerate(zip(r, width))), flush=True)

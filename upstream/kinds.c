@@ -1,0 +1,39 @@
+/*
+ * kinds: see the header.
+ */
+#include "upstream/kinds.h"
+
+static const struct kind {
+	const struct hop_ops *ops;
+	bool bind, udp, look_up;
+} kinds[] = {
+	[SCHEME_SOCKS4] = { &hop_socks4, true, false, false },
+	[SCHEME_SOCKS4A] = { &hop_socks4a, true, false, false },
+	[SCHEME_SOCKS5] = { &hop_socks5, true, true, true },
+	[SCHEME_SOCKS5_TLS] = { &hop_socks5, true, false, true },
+	[SCHEME_HTTP] = { &hop_http, false, false, false },
+	[SCHEME_HTTPS] = { &hop_http, false, false, false },
+	[SCHEME_DIRECT] = { NULL, true, true, true },
+};
+
+const struct hop_ops *
+kind_ops(enum upstream_scheme s)
+{
+	return kinds[s].ops;
+}
+
+bool
+kind_can(enum upstream_scheme s, enum socks_command command, bool last)
+{
+	switch (command) {
+	case SOCKS_BIND:
+		return !last || kinds[s].bind;
+	case SOCKS_UDP:
+		return kinds[s].udp;
+	case SOCKS_RESOLVE:
+	case SOCKS_RESOLVE_PTR:
+		return !last || kinds[s].look_up;
+	default:
+		return true;
+	}
+}

@@ -1,0 +1,333 @@
+/*
+ * prober: what the proxy at the end of a path can do. See prober.h.
+ *
+ *   look the destination up -> for each trial: dial -> (a method: greet, hear) -> next
+ */
+#include "upstream/prober.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/stream.h"
+#include "dns/resolver.h"
+#include "socks/socks5.h"
+
+struct prober {
+	struct loop *loop;
+	struct dialer *dialer;
+	struct resolver *resolver;
+	struct probe_plan plan;
+	prober_cb *cb;
+	void *arg;
+	struct endpoint ipv4, ipv6; /* of the destination; kind NONE: it has none */
+	enum probe_trial at;
+	uint64_t began_us;
+	struct resolve *resolve;
+	struct dial *dial;
+	struct stream stream;
+	struct deadline deadline;
+	struct loop_task next;
+	uint8_t heard[2];           /* a server's choice of a method */
+	size_t n_heard;
+	struct probe_result results[PROBE_TRIALS];
+};
+
+static const struct trial {
+	const char *text;
+	enum dial_until until;
+	enum socks_command command;
+	uint8_t method;
+} trials[PROBE_TRIALS] = {
+	[PROBE_HANDSHAKE] = { "handshake", DIAL_UNTIL_AUTHENTICATED, SOCKS_CONNECT, 0 },
+	[PROBE_METHOD_NONE] = { "method none", DIAL_UNTIL_TLS, SOCKS_CONNECT, 0 },
+	[PROBE_METHOD_USERPASS] = { "method userpass", DIAL_UNTIL_TLS, SOCKS_CONNECT, 2 },
+	[PROBE_METHOD_GSSAPI] = { "method gssapi", DIAL_UNTIL_TLS, SOCKS_CONNECT, 1 },
+	[PROBE_CONNECT_NAME] = { "CONNECT by name", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0 },
+	[PROBE_CONNECT_IPV4] = { "CONNECT by IPv4", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0 },
+	[PROBE_CONNECT_IPV6] = { "CONNECT by IPv6", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0 },
+	[PROBE_BIND] = { "BIND", DIAL_UNTIL_TUNNEL, SOCKS_BIND, 0 },
+	[PROBE_UDP] = { "UDP", DIAL_UNTIL_TUNNEL, SOCKS_UDP, 0 },
+};
+
+const char *
+probe_trial_text(enum probe_trial t)
+{
+	return trials[t].text;
+}
+
+static bool
+is_method(enum probe_trial t)
+{
+	return t >= PROBE_METHOD_NONE && t <= PROBE_METHOD_GSSAPI;
+}
+
+static enum upstream_scheme
+scheme_of(const struct prober *p)
+{
+	uint32_t last = p->plan.path.hops[p->plan.path.n_hops - 1];
+	return fleet_policy(p->plan.fleet)->upstreams[last].scheme;
+}
+
+/* ---- one trial's end ---- */
+
+static void
+trial_end(struct prober *p, enum probe_answer answer, const char *detail)
+{
+	struct probe_result *r = &p->results[p->at];
+	r->answer = answer;
+	r->total_us = (uint32_t)(clock_now_us() - p->began_us);
+	snprintf(r->detail, sizeof r->detail, "%s", detail);
+	loop_clear_deadline(p->loop, &p->deadline);
+	stream_close(&p->stream);
+	p->at++;
+	loop_defer(p->loop, &p->next);
+}
+
+static void
+on_late(struct deadline *d)
+{
+	struct prober *p = CONTAINER_OF(d, struct prober, deadline);
+	p->results[p->at].verdict = VERDICT_UPSTREAM_FAILED;
+	trial_end(p, PROBE_NO, "no answer to the greeting in time");
+}
+
+/* ---- methods: a greeting that offers one ---- */
+
+static void
+on_choice(struct stream *s, void *arg)
+{
+	struct prober *p = arg;
+	size_t n = 0;
+	while (p->n_heard < sizeof p->heard) {
+		enum stream_status status =
+		    stream_read(s, p->heard + p->n_heard, sizeof p->heard - p->n_heard, &n);
+		if (status == STREAM_AGAIN)
+			return;
+		if (status != STREAM_OK)
+			break;
+		p->n_heard += n;
+	}
+	bool whole = p->n_heard == sizeof p->heard;
+	bool taken = whole && p->heard[0] == SOCKS5_VERSION &&
+		     p->heard[1] == trials[p->at].method;
+	p->results[p->at].verdict = taken ? VERDICT_GRANTED : VERDICT_UPSTREAM_AUTH;
+	trial_end(p, taken ? PROBE_YES : PROBE_NO,
+		  taken ? "" : whole ? "not accepted" : "it left at the greeting");
+}
+
+static void
+greet(struct prober *p)
+{
+	const uint8_t greeting[] = { SOCKS5_VERSION, 1, trials[p->at].method };
+	size_t n = 0;
+	p->n_heard = 0;
+	if (stream_write(&p->stream, greeting, sizeof greeting, &n) != STREAM_OK ||
+	    n != sizeof greeting) {
+		p->results[p->at].verdict = VERDICT_UPSTREAM_FAILED;
+		trial_end(p, PROBE_NO, "it left at the greeting");
+		return;
+	}
+	stream_set_callback(&p->stream, on_choice, p);
+	loop_set_deadline(p->loop, &p->deadline, p->plan.timeout_ms);
+	if (p->stream.ready & STREAM_READABLE)
+		on_choice(&p->stream, p);
+}
+
+/* ---- dials ---- */
+
+static void
+keep_times(struct probe_result *out, const struct dial_result *r)
+{
+	out->verdict = r->verdict;
+	out->hop_at_fault = r->hop_at_fault;
+	out->resolve_us = r->resolve_us;
+	out->connect_us = r->connect_us;
+	out->tls_us = r->tls_us;
+	out->n_hops = r->n_hop_times;
+	for (unsigned i = 0; i < r->n_hop_times; i++)
+		out->hop_us[i] = r->hops[i].us;
+}
+
+/* Of BIND and UDP, where it bound. */
+static void
+describe_bound(const struct dial_result *r, char *out, size_t cap)
+{
+	char at[ENDPOINT_TEXT_MAX];
+	if (r->bound.kind == ENDPOINT_NONE)
+		out[0] = '\0';
+	else
+		snprintf(out, cap, "at %s", endpoint_to_text(&r->bound, at, sizeof at));
+}
+
+static void
+on_dialled(const struct dial_result *r, void *arg)
+{
+	struct prober *p = arg;
+	char detail[sizeof p->results[0].detail] = "";
+	p->dial = NULL;
+	keep_times(&p->results[p->at], r);
+	if (r->verdict == VERDICT_GRANTED && is_method(p->at)) {
+		greet(p);
+		return;
+	}
+	if (r->verdict != VERDICT_GRANTED)
+		snprintf(detail, sizeof detail, "%s",
+			 r->detail[0] != '\0' ? r->detail : verdict_text(r->verdict));
+	else if (p->at == PROBE_BIND || p->at == PROBE_UDP)
+		describe_bound(r, detail, sizeof detail);
+	trial_end(p, r->verdict == VERDICT_GRANTED ? PROBE_YES : PROBE_NO, detail);
+}
+
+/* What the trial asks for; NULL: it can't be made, and why. */
+static const struct endpoint *
+target_of(struct prober *p, const char **why)
+{
+	static const struct endpoint any = { .kind = ENDPOINT_IPV4 };
+	const struct endpoint *to = &p->plan.to;
+	enum upstream_scheme scheme = scheme_of(p);
+	bool socks5 = scheme == SCHEME_SOCKS5 || scheme == SCHEME_SOCKS5_TLS;
+	*why = "the protocol has no such thing";
+	if (p->at == PROBE_HANDSHAKE)
+		return &any;
+	if (is_method(p->at))
+		return socks5 ? &any : NULL;
+	if (p->at == PROBE_UDP)
+		return socks5 ? &any : NULL;
+	if (p->at == PROBE_CONNECT_NAME && scheme == SCHEME_SOCKS4)
+		return NULL;
+	if (p->at == PROBE_CONNECT_IPV6 && (scheme == SCHEME_SOCKS4 || scheme == SCHEME_SOCKS4A))
+		return NULL;
+	if (p->at == PROBE_BIND && (scheme == SCHEME_HTTP || scheme == SCHEME_HTTPS))
+		return NULL;
+	*why = p->at == PROBE_CONNECT_NAME ? "the destination was given as an address"
+					   : "the destination has no such address";
+	if (p->at == PROBE_CONNECT_NAME)
+		return to->kind == ENDPOINT_NAME ? to : NULL;
+	if (p->at == PROBE_CONNECT_IPV6 || (p->at == PROBE_BIND && p->ipv4.kind == ENDPOINT_NONE))
+		return p->ipv6.kind == ENDPOINT_NONE ? NULL : &p->ipv6;
+	return p->ipv4.kind == ENDPOINT_NONE ? NULL : &p->ipv4;
+}
+
+static void
+trial_start(struct prober *p)
+{
+	const char *why;
+	const struct endpoint *to = target_of(p, &why);
+	p->began_us = clock_now_us();
+	p->results[p->at].hop_at_fault = -1;
+	if (to == NULL) {
+		trial_end(p, PROBE_SKIPPED, why);
+		return;
+	}
+	const struct dial_request request = {
+		.fleet = p->plan.fleet,
+		.command = trials[p->at].command,
+		.to = *to,
+		.timeout_ms = p->plan.timeout_ms,
+		.fixed = &p->plan.path,
+		.until = trials[p->at].until,
+	};
+	p->dial = dial_start(p->dialer, &request, &p->stream, on_dialled, p);
+	if (p->dial == NULL) {
+		p->results[p->at].verdict = VERDICT_INTERNAL;
+		trial_end(p, PROBE_NO, "out of memory");
+	}
+}
+
+static void
+on_next(struct loop_task *t)
+{
+	struct prober *p = CONTAINER_OF(t, struct prober, next);
+	while (p->at < PROBE_TRIALS && (p->plan.trials & 1u << p->at) == 0)
+		p->at++;
+	if (p->at < PROBE_TRIALS) {
+		trial_start(p);
+		return;
+	}
+	p->cb(p->results, p->arg);
+	prober_cancel(p);
+}
+
+/* ---- the destination's addresses ---- */
+
+static void
+take_address(struct prober *p, const struct endpoint *e)
+{
+	struct endpoint *into = e->kind == ENDPOINT_IPV4 ? &p->ipv4 : &p->ipv6;
+	if (!endpoint_is_address(e) || into->kind != ENDPOINT_NONE)
+		return;
+	*into = *e;
+	into->port = p->plan.to.port;
+}
+
+static void
+on_resolved(enum dns_error err, const struct endpoint *addrs, size_t n, void *arg)
+{
+	struct prober *p = arg;
+	p->resolve = NULL;
+	for (size_t i = 0; err == DNS_OK && i < n; i++)
+		take_address(p, &addrs[i]);
+	loop_defer(p->loop, &p->next);
+}
+
+static void
+look_up(struct prober *p)
+{
+	struct endpoint addrs[RESOLVE_ADDRS_MAX];
+	const unsigned by_address = 1u << PROBE_CONNECT_IPV4 | 1u << PROBE_CONNECT_IPV6 | 1u << PROBE_BIND;
+	size_t n = 0;
+	take_address(p, &p->plan.to);
+	loop_defer(p->loop, &p->next);
+	if (p->plan.to.kind != ENDPOINT_NAME || (p->plan.trials & by_address) == 0)
+		return;
+	if (resolve_now(p->resolver, p->plan.to.name, addrs, ARRAY_LEN(addrs), &n) == DNS_OK) {
+		for (size_t i = 0; i < n; i++)
+			take_address(p, &addrs[i]);
+		return;
+	}
+	p->resolve = resolve_start(p->resolver, p->plan.to.name, p->plan.timeout_ms, on_resolved, p);
+	if (p->resolve != NULL)
+		loop_undefer(p->loop, &p->next);
+}
+
+/* ---- life ---- */
+
+struct prober *
+prober_start(struct loop *l, struct dialer *d, struct resolver *r, const struct probe_plan *plan,
+	     prober_cb *cb, void *arg)
+{
+	struct prober *p = calloc(1, sizeof *p);
+	if (p == NULL)
+		return NULL;
+	p->loop = l;
+	p->dialer = d;
+	p->resolver = r;
+	p->plan = *plan;
+	p->cb = cb;
+	p->arg = arg;
+	fleet_ref(p->plan.fleet);
+	for (unsigned i = 0; i < p->plan.path.n_hops; i++)
+		p->plan.path.hop_pick[i] = UINT8_MAX;
+	stream_init(&p->stream, l);
+	deadline_init(&p->deadline, on_late);
+	loop_task_init(&p->next, on_next);
+	look_up(p);
+	return p;
+}
+
+void
+prober_cancel(struct prober *p)
+{
+	if (p == NULL)
+		return;
+	resolve_cancel(p->resolve);
+	dial_cancel(p->dial);
+	stream_close(&p->stream);
+	loop_clear_deadline(p->loop, &p->deadline);
+	loop_undefer(p->loop, &p->next);
+	fleet_unref(p->plan.fleet);
+	free(p);
+}
