@@ -1,4 +1,5 @@
 """Fixtures: a folder, and starters of processes and peers that end with the test."""
+import functools
 import pathlib
 import signal
 import sys
@@ -9,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import harness  # noqa: E402
 import peers  # noqa: E402
+from kerberos import Kerberos  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +106,12 @@ def process(folder, started):
 def programs(process, folder):
     """Debian's proxies and name server."""
     return peers.Programs(process, folder)
+
+
+@pytest.fixture
+def kerberos(process, folder):
+    """kerberos() starts a KDC."""
+    return functools.partial(Kerberos, process, folder)
 
 
 @pytest.fixture(scope="session")
