@@ -9,9 +9,9 @@
 #include "policy/decide.h"
 #include "router/local.h"
 #include "router/revision.h"
+#include "router/udp_assembly.h"
 #include "router/udp_targets.h"
 #include "router/worker.h"
-#include "socks/udp_fragments.h"
 
 /* A datagram that waits until its target is ready. */
 struct held {
@@ -34,7 +34,7 @@ struct association {
 	struct udp_targets targets;
 	struct list held;
 	unsigned n_held;
-	struct udp_fragments fragments;
+	struct udp_assembly assembly;
 	struct deadline tick;
 	struct association_counts counts;
 	char user[256], session[256];
@@ -183,7 +183,7 @@ static const enum counter obstacle_counters[] = {
 };
 
 static void
-pass_up(struct association *a, struct udp_target *x, uint8_t *payload, size_t len)
+pass_up(struct association *a, struct udp_target *x, const uint8_t *payload, size_t len)
 {
 	if (!udp_way_send(x->way, a->pool, payload, len, &x->aim)) {
 		drop(a, COUNTER_UDP_DROPPED_UNREACHABLE, 1);
@@ -256,7 +256,7 @@ on_name(struct udp_name *name, void *arg)
 }
 
 static void
-take_whole(struct association *a, const struct endpoint *to, uint8_t *payload, size_t len)
+take_whole(struct association *a, const struct endpoint *to, const uint8_t *payload, size_t len)
 {
 	struct udp_target *x = to->port != 0 ? udp_targets_take(&a->targets, to) : NULL;
 	if (x == NULL) {
@@ -273,42 +273,17 @@ take_whole(struct association *a, const struct endpoint *to, uint8_t *payload, s
 }
 
 static void
-end_sequence(struct association *a)
-{
-	(void)udp_fragments_abandon(&a->fragments);
-	udp_block_give_back(a->pool, a->fragments.parts.data);
-	udp_fragments_init(&a->fragments, NULL, 0);
-}
-
-/* Memory is there only while a sequence is. */
-static bool
-have_sequence_memory(struct association *a)
-{
-	if (a->fragments.parts.data != NULL)
-		return true;
-	uint8_t *memory = udp_block_take(a->pool, UDP_PAYLOAD_MAX);
-	if (memory == NULL)
-		return false;
-	udp_fragments_init(&a->fragments, memory, UDP_PAYLOAD_MAX);
-	return true;
-}
-
-static void
 take_fragment(struct association *a, const struct socks5_udp *header, const uint8_t *payload, size_t len)
 {
-	unsigned given_up = 1;
-	enum fragment_result r = FRAGMENT_DROPPED;
-	if (have_sequence_memory(a))
-		r = udp_fragments_add(&a->fragments, header->frag, &header->to, payload, len, loop_now(a->worker->loop),
-				      &given_up);
-	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, given_up);
-	if (r == FRAGMENT_WHOLE) {
-		take_whole(a, &a->fragments.to, a->fragments.parts.data, buffer_len(&a->fragments.parts));
-		udp_flush(a->pool);
-		end_sequence(a);
-	} else if (a->fragments.highest == 0) {
-		end_sequence(a);
-	}
+	unsigned lost = 0;
+	bool whole = udp_assembly_add(&a->assembly, a->pool, header, payload, len, loop_now(a->worker->loop), &lost);
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, lost);
+	if (!whole)
+		return;
+	payload = udp_assembly_bytes(&a->assembly, &len);
+	take_whole(a, udp_assembly_of(&a->assembly), payload, len);
+	udp_flush(a->pool);
+	(void)udp_assembly_end(&a->assembly, a->pool);
 }
 
 /* The client's host, from the port that it used first. */
@@ -317,16 +292,16 @@ is_client(struct association *a, const struct udp_datagram *d)
 {
 	struct endpoint from;
 	if (a->client_at.len > 0)
-		return udp_address_equal(&a->client_at, &d->from);
-	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from.ss, d->from.len);
+		return udp_address_equal(&a->client_at, d->from);
+	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from->ss, d->from->len);
 	if (!(a->client.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->client)))
 		return false;
-	a->client_at = d->from;
+	a->client_at = *d->from;
 	return true;
 }
 
 static void
-take_datagram(struct association *a, struct udp_datagram *d)
+take_datagram(struct association *a, const struct udp_datagram *d)
 {
 	struct socks5_udp header;
 	size_t used;
@@ -342,10 +317,7 @@ take_datagram(struct association *a, struct udp_datagram *d)
 		take_fragment(a, &header, d->bytes + used, d->len - used);
 		return;
 	}
-	if (a->fragments.highest > 0) {
-		drop(a, COUNTER_UDP_DROPPED_FRAGMENT, a->fragments.highest);
-		end_sequence(a);
-	}
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, udp_assembly_end(&a->assembly, a->pool));
 	take_whole(a, &header.to, d->bytes + used, d->len - used);
 }
 
@@ -353,9 +325,10 @@ static void
 on_client_datagrams(struct udp_socket *s, void *arg)
 {
 	struct association *a = arg;
-	unsigned n = udp_receive(a->pool, s);
-	for (unsigned i = 0; i < n; i++)
-		take_datagram(a, &a->pool->in[i]);
+	struct udp_datagram d;
+	udp_receive(a->pool, s);
+	while (udp_next(a->pool, &d))
+		take_datagram(a, &d);
 	udp_flush(a->pool);
 }
 
@@ -374,33 +347,46 @@ is_welcome(struct association *a, const struct endpoint *sender)
 	return d.route.kind != ROUTE_REJECT;
 }
 
+/* Behind a header with its true sender. */
 static void
-pass_down(struct association *a, struct udp_way *y, struct udp_datagram *d)
+pass_down(struct association *a, const struct endpoint *sender, const struct udp_datagram *d)
 {
-	struct endpoint sender;
-	size_t len;
-	if (!udp_way_unwrap(y, d, &sender, &len)) {
-		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
-		return;
-	}
-	if (udp_way_is_direct(y) && !is_welcome(a, &sender)) {
-		drop(a, COUNTER_UDP_DROPPED_REJECTED, 1);
-		return;
-	}
-	udp_send(a->pool, &a->socket, d->bytes, d->len, &a->client_at, COUNTER_UDP_DOWN);
-	a->counts.down += len;
+	uint8_t header[SOCKS5_UDP_HEADER_MAX];
+	const struct udp_parcel parcel = { .header = header,
+					   .header_len = socks5_write_udp(header, sizeof header, 0, sender),
+					   .payload = d->bytes,
+					   .payload_len = d->len };
+	udp_send(a->pool, &a->socket, &parcel, &a->client_at, COUNTER_UDP_DOWN);
+	a->counts.down += d->len;
 	a->counts.datagrams_down++;
 	a->counts.active_ms = loop_now(a->worker->loop);
-	counter_add(&a->worker->counters, COUNTER_BYTES_DOWN, len);
+	counter_add(&a->worker->counters, COUNTER_BYTES_DOWN, d->len);
+}
+
+static void
+take_answer(struct association *a, struct udp_way *y, struct udp_datagram *d)
+{
+	struct endpoint sender;
+	unsigned lost = 0;
+	enum udp_answer answer = udp_way_unwrap(y, d, &sender, &lost);
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, lost);
+	if (answer == UDP_ANSWER_STRANGE)
+		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
+	else if (answer == UDP_ANSWER_WHOLE && udp_way_is_direct(y) && !is_welcome(a, &sender))
+		drop(a, COUNTER_UDP_DROPPED_REJECTED, 1);
+	else if (answer == UDP_ANSWER_WHOLE)
+		pass_down(a, &sender, d);
+	udp_way_release(y);
 }
 
 static void
 on_way_readable(struct udp_way *y, struct udp_socket *s, void *arg)
 {
 	struct association *a = arg;
-	unsigned n = udp_receive(a->pool, s);
-	for (unsigned i = 0; i < n; i++)
-		pass_down(a, y, &a->pool->in[i]);
+	struct udp_datagram d;
+	udp_receive(a->pool, s);
+	while (udp_next(a->pool, &d))
+		take_answer(a, y, &d);
 	udp_flush(a->pool);
 }
 
@@ -410,12 +396,13 @@ static void
 on_tick(struct deadline *d)
 {
 	struct association *a = CONTAINER_OF(d, struct association, tick);
-	if (udp_fragments_expired(&a->fragments, loop_now(a->worker->loop))) {
-		drop(a, COUNTER_UDP_DROPPED_FRAGMENT, a->fragments.highest);
-		end_sequence(a);
+	unsigned lost = udp_assembly_expire(&a->assembly, a->pool, loop_now(a->worker->loop));
+	LIST_FOR_EACH (&a->ways, node) {
+		struct udp_way *y = LIST_OBJECT(node, struct udp_way, link);
+		lost += udp_way_expire(y);
+		udp_way_note(y);
 	}
-	LIST_FOR_EACH (&a->ways, node)
-		udp_way_note(LIST_OBJECT(node, struct udp_way, link));
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, lost);
 	loop_set_deadline(a->worker->loop, &a->tick, ASSOCIATION_TICK_MS);
 }
 
@@ -444,7 +431,7 @@ association_make(const struct association_request *q)
 	list_init(&a->held);
 	udp_socket_init(&a->socket);
 	udp_targets_init(&a->targets, q->worker->resolver, on_name, a);
-	udp_fragments_init(&a->fragments, NULL, 0);
+	udp_assembly_init(&a->assembly);
 	deadline_init(&a->tick, on_tick);
 	a->counts.active_ms = loop_now(q->worker->loop);
 	return a;
@@ -478,7 +465,7 @@ association_free(struct association *a)
 		return;
 	while (!list_empty(&a->held))
 		held_free(a, LIST_OBJECT(a->held.next, struct held, link));
-	end_sequence(a);
+	(void)udp_assembly_end(&a->assembly, a->pool);
 	udp_targets_free(&a->targets);
 	while (!list_empty(&a->ways))
 		udp_way_free(LIST_OBJECT(a->ways.next, struct udp_way, link));

@@ -1,5 +1,6 @@
 #include "router/udp_socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +11,28 @@
 
 #include "base/loop.h"
 
+/* linux/udp.h, whose other names clash */
 #ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103                /* linux/udp.h, whose other names clash */
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
 #endif
 
 enum {
 	SEGMENTS_BYTES_MAX = 65000,    /* of one message to be cut: an IP packet less its headers */
 	SOCKET_BUFFER = 1 << 20,
+};
+
+struct udp_memory {
+	uint8_t in[UDP_BATCH][UDP_PAYLOAD_MAX];
+	uint8_t headers[UDP_BATCH][UDP_HEADERS_MAX];   /* of what is noted */
+};
+
+/* Room for the one thing that is said beside a message: the length of its datagrams. */
+union control {
+	struct cmsghdr align;
+	uint8_t bytes[CMSG_SPACE(sizeof(int))];
 };
 
 /* ---- pool ---- */
@@ -38,22 +54,22 @@ bool
 udp_pool_ready(struct udp_pool *p)
 {
 	if (p->memory == NULL)
-		p->memory = malloc((size_t)UDP_BATCH * UDP_BLOCK);
+		p->memory = malloc(sizeof *p->memory);
 	return p->memory != NULL;
 }
 
 uint8_t *
 udp_block_take(struct udp_pool *p, size_t len)
 {
-	size_t size = sizeof size + UDP_HEADROOM + len;
+	size_t size = sizeof size + len;
 	if (size > UDP_BLOCKS_BYTES_MAX - p->lent)
 		return NULL;
 	uint8_t *block = malloc(size);
 	if (block == NULL)
 		return NULL;
 	p->lent += size;
-	memcpy(block, &size, sizeof size);     /* headers never reach so far */
-	return block + sizeof size + UDP_HEADROOM;
+	memcpy(block, &size, sizeof size);
+	return block + sizeof size;
 }
 
 void
@@ -62,7 +78,7 @@ udp_block_give_back(struct udp_pool *p, uint8_t *bytes)
 	size_t size;
 	if (bytes == NULL)
 		return;
-	uint8_t *block = bytes - UDP_HEADROOM - sizeof size;
+	uint8_t *block = bytes - sizeof size;
 	memcpy(&size, block, sizeof size);
 	p->lent -= size;
 	free(block);
@@ -88,11 +104,12 @@ on_event(evutil_socket_t fd, short what, void *arg)
 bool
 udp_socket_open(struct udp_socket *s, struct loop *l, int fd, udp_ready_cb *on_ready, void *arg)
 {
-	int bytes = SOCKET_BUFFER;
+	int bytes = SOCKET_BUFFER, on = 1;
 	*s = (struct udp_socket){ .loop = l, .on_ready = on_ready, .arg = arg, .fd = fd, .segment_max = UDP_PAYLOAD_MAX };
 	/* As much as the system allows: a burst must outlast the turn that others take. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);        /* an older kernel hands them out one by one */
 	event_assign(&s->event, loop_base(l), fd, EV_READ | EV_PERSIST, on_event, s);
 	if (event_add(&s->event, NULL) == 0)
 		return true;
@@ -113,27 +130,73 @@ udp_socket_close(struct udp_socket *s)
 
 /* ---- receiving ---- */
 
+/* The length of the datagrams that came as this message. */
+static size_t
+segment_of(struct msghdr *m, size_t len)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
+		int segment;
+		if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO || c->cmsg_len < CMSG_LEN(sizeof segment))
+			continue;
+		memcpy(&segment, CMSG_DATA(c), sizeof segment);
+		if (segment > 0)
+			return (size_t)segment;
+	}
+	return len;
+}
+
+/* What came cut, or with what belongs to it cut, is no datagram: its length is not known. */
+static void
+take_message(struct udp_pool *p, struct mmsghdr *m)
+{
+	struct udp_message *in = &p->in[p->n_in];
+	if ((m->msg_hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+		counter_add(p->counters, COUNTER_UDP_DROPPED_FULL, 1);
+		return;
+	}
+	in->bytes = m->msg_hdr.msg_iov->iov_base;
+	in->len = m->msg_len;
+	in->segment = segment_of(&m->msg_hdr, in->len);
+	in->from.len = m->msg_hdr.msg_namelen;
+	if (m->msg_hdr.msg_name != &in->from.ss)
+		memcpy(&in->from.ss, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen);
+	p->n_in++;
+}
+
 /* An error is what ICMP said about something sent before: it has been taken off the socket by being told. */
-unsigned
+void
 udp_receive(struct udp_pool *p, struct udp_socket *s)
 {
 	struct mmsghdr messages[UDP_BATCH];
 	struct iovec pieces[UDP_BATCH];
+	union control control[UDP_BATCH];
 	for (unsigned i = 0; i < UDP_BATCH; i++) {
-		struct udp_datagram *d = &p->in[i];
-		d->bytes = p->memory + (size_t)i * UDP_BLOCK + UDP_HEADROOM;
-		pieces[i] = (struct iovec){ d->bytes, UDP_PAYLOAD_MAX };
-		messages[i].msg_hdr = (struct msghdr){ .msg_name = &d->from.ss,
-						       .msg_namelen = sizeof d->from.ss,
+		pieces[i] = (struct iovec){ p->memory->in[i], UDP_PAYLOAD_MAX };
+		messages[i].msg_hdr = (struct msghdr){ .msg_name = &p->in[i].from.ss,
+						       .msg_namelen = sizeof p->in[i].from.ss,
 						       .msg_iov = &pieces[i],
-						       .msg_iovlen = 1 };
+						       .msg_iovlen = 1,
+						       .msg_control = &control[i],
+						       .msg_controllen = sizeof control[i].bytes };
 	}
 	int n = recvmmsg(s->fd, messages, UDP_BATCH, MSG_DONTWAIT, NULL);
-	for (int i = 0; i < n; i++) {
-		p->in[i].len = messages[i].msg_len;
-		p->in[i].from.len = messages[i].msg_hdr.msg_namelen;
-	}
-	return n > 0 ? (unsigned)n : 0;
+	p->n_in = p->at_in = 0;
+	for (int i = 0; i < n; i++)
+		take_message(p, &messages[i]);
+}
+
+bool
+udp_next(struct udp_pool *p, struct udp_datagram *d)
+{
+	if (p->at_in == p->n_in)
+		return false;
+	struct udp_message *m = &p->in[p->at_in];
+	*d = (struct udp_datagram){ m->bytes, m->len < m->segment ? m->len : m->segment, &m->from };
+	m->bytes += d->len;
+	m->len -= d->len;
+	if (m->len == 0)
+		p->at_in++;
+	return true;
 }
 
 /* ---- sending ---- */
@@ -141,10 +204,7 @@ udp_receive(struct udp_pool *p, struct udp_socket *s)
 /* One message: a datagram, or a run of them that the kernel cuts. */
 struct run {
 	unsigned first, n;
-	union {
-		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
-	} control;
+	union control control;
 };
 
 void
@@ -190,7 +250,7 @@ ask_to_cut(struct run *r, struct msghdr *m, size_t len)
 {
 	uint16_t segment = (uint16_t)len;
 	m->msg_control = &r->control;
-	m->msg_controllen = sizeof r->control.bytes;
+	m->msg_controllen = CMSG_SPACE(sizeof segment);
 	struct cmsghdr *c = CMSG_FIRSTHDR(m);
 	c->cmsg_level = SOL_UDP;
 	c->cmsg_type = UDP_SEGMENT;
@@ -198,18 +258,31 @@ ask_to_cut(struct run *r, struct msghdr *m, size_t len)
 	memcpy(CMSG_DATA(c), &segment, sizeof segment);
 }
 
+/* Its pieces, where it is one or two: the headers and the payload. */
+static unsigned
+make_pieces(const struct udp_pool *p, unsigned at, struct iovec *pieces)
+{
+	const struct udp_noted *d = &p->out[at];
+	unsigned n = 0;
+	if (d->headers_len > 0)
+		pieces[n++] = (struct iovec){ p->memory->headers[at], d->headers_len };
+	pieces[n++] = (struct iovec){ (void *)(uintptr_t)d->payload, d->len - d->headers_len };
+	return n;
+}
+
 /* What is noted from `first` on, as messages. Returns how many there are. */
 static unsigned
 make_messages(struct udp_pool *p, unsigned first, struct run *runs, struct mmsghdr *messages, struct iovec *pieces)
 {
-	unsigned n = 0;
+	unsigned n = 0, n_pieces = 0;
 	for (unsigned at = first; at < p->n_out; at += runs[n++].n) {
 		struct msghdr *m = &messages[n].msg_hdr;
 		runs[n].first = at;
 		runs[n].n = run_length(p, at);
+		*m = (struct msghdr){ .msg_iov = &pieces[n_pieces] };
 		for (unsigned i = at; i < at + runs[n].n; i++)
-			pieces[i] = (struct iovec){ (void *)(uintptr_t)p->out[i].bytes, p->out[i].len };
-		*m = (struct msghdr){ .msg_iov = &pieces[at], .msg_iovlen = runs[n].n };
+			n_pieces += make_pieces(p, i, &pieces[n_pieces]);
+		m->msg_iovlen = (size_t)(&pieces[n_pieces] - m->msg_iov);
 		if (p->out[at].to.len > 0) {
 			m->msg_name = &p->out[at].to.ss;
 			m->msg_namelen = p->out[at].to.len;
@@ -254,7 +327,7 @@ flush_from(struct udp_pool *p, unsigned first)
 {
 	struct run runs[UDP_BATCH];
 	struct mmsghdr messages[UDP_BATCH];
-	struct iovec pieces[UDP_BATCH];
+	struct iovec pieces[2 * UDP_BATCH];
 	unsigned n = make_messages(p, first, runs, messages, pieces);
 	int sent = sendmmsg(p->out_socket->fd, messages, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	int error = errno;
@@ -276,14 +349,23 @@ udp_flush(struct udp_pool *p)
 }
 
 void
-udp_send(struct udp_pool *p, struct udp_socket *s, const uint8_t *bytes, size_t len, const struct udp_address *to,
-	 enum counter sent)
+udp_send(struct udp_pool *p, struct udp_socket *s, const struct udp_parcel *d, const struct udp_address *to, enum counter sent)
 {
 	if (p->n_out == UDP_BATCH || (p->n_out > 0 && (p->out_socket != s || p->out_counter != sent)))
 		udp_flush(p);
+	struct udp_noted *out = &p->out[p->n_out];
+	uint8_t *headers = p->memory->headers[p->n_out];
+	assert(d->prefix_len + d->header_len <= UDP_HEADERS_MAX);
+	if (d->prefix_len > 0)
+		memcpy(headers, d->prefix, d->prefix_len);
+	if (d->header_len > 0)
+		memcpy(headers + d->prefix_len, d->header, d->header_len);
+	out->payload = d->payload;
+	out->headers_len = d->prefix_len + d->header_len;
+	out->len = out->headers_len + d->payload_len;
+	memcpy(&out->to.ss, &to->ss, to->len);
+	out->to.len = to->len;
 	p->out_socket = s;
 	p->out_counter = sent;
-	p->out[p->n_out].bytes = bytes;
-	p->out[p->n_out].len = len;
-	p->out[p->n_out++].to = *to;
+	p->n_out++;
 }

@@ -1,9 +1,11 @@
 /*
- * udp_socket: a datagram socket on a loop, read and written in batches: recvmmsg(2) of UDP_BATCH, sendmmsg(2), and runs of equal
- * length to one peer as one message that the kernel cuts (UDP_SEGMENT), for it is calls and trips through the kernel that cost.
+ * udp_socket: a datagram socket on a loop, read and written in batches: recvmmsg(2) and sendmmsg(2) of UDP_BATCH messages, and runs
+ * of equal length of one peer as one message, which the kernel cuts on the way out (UDP_SEGMENT) and has put together on the way in
+ * (UDP_GRO), for it is calls and trips through the kernel that cost.
  *
- * One batch is under way at a time in a worker. Its datagrams lie in the pool with room in front, where headers are put; what is
- * to be sent is noted, not copied, and goes out with udp_flush, which must come before the next udp_receive.
+ * One batch is under way at a time in a worker. Its datagrams lie in the pool, one behind the other where they came as one message;
+ * what is to be sent is noted, not copied, but for its headers, and goes out with udp_flush, which must come before the next
+ * udp_receive.
  *
  * No error ends anything: what can't be sent is dropped and counted, ICMP's answers are read off and forgotten.
  */
@@ -25,10 +27,9 @@
 struct loop;
 
 enum {
-	UDP_BATCH = 32,
-	UDP_PAYLOAD_MAX = 65536,
-	UDP_HEADROOM = 4096,           /* headers of POLICY_HOPS_MAX hops, each with a name */
-	UDP_BLOCK = UDP_HEADROOM + UDP_PAYLOAD_MAX,
+	UDP_BATCH = 32,                /* messages received, and datagrams noted, at a time */
+	UDP_PAYLOAD_MAX = 65536,       /* of a message, too: the kernel puts no more together */
+	UDP_HEADERS_MAX = 4352,        /* of POLICY_HOPS_MAX hops, each with a name */
 	UDP_BLOCKS_BYTES_MAX = 16 << 20,       /* of memory that may be lent out in one worker */
 };
 
@@ -37,10 +38,31 @@ struct udp_address {
 	socklen_t len;                 /* 0: the socket is connected */
 };
 
+/* One of a batch. */
 struct udp_datagram {
-	uint8_t *bytes;                /* UDP_HEADROOM bytes before it are free */
+	const uint8_t *bytes;          /* until the next udp_receive */
 	size_t len;
+	const struct udp_address *from;
+};
+
+/* What goes as one datagram. Headers are copied, and are UDP_HEADERS_MAX together at most; the payload must stay until udp_flush. */
+struct udp_parcel {
+	const uint8_t *prefix, *header, *payload;
+	size_t prefix_len, header_len, payload_len;
+};
+
+/* As the kernel gives it: a datagram, or several of one length, but for the last, which may be shorter. */
+struct udp_message {
+	const uint8_t *bytes;
+	size_t len, segment;           /* segment: of each datagram */
 	struct udp_address from;
+};
+
+/* As it goes to the kernel. */
+struct udp_noted {
+	const uint8_t *payload;
+	size_t headers_len, len;       /* of all: headers and payload */
+	struct udp_address to;
 };
 
 struct udp_socket;
@@ -58,11 +80,12 @@ struct udp_socket {
 /* What the sockets of one worker share. */
 struct udp_pool {
 	struct counters *counters;
-	uint8_t *memory;               /* of the datagrams received; made for the first association */
-	struct udp_datagram in[UDP_BATCH];
+	struct udp_memory *memory;     /* of messages and headers; made for the first association */
+	struct udp_message in[UDP_BATCH];
+	unsigned n_in, at_in;          /* messages; the one that the next datagram is taken from */
 	struct udp_socket *out_socket; /* of what is noted */
 	enum counter out_counter;
-	struct { const uint8_t *bytes; size_t len; struct udp_address to; } out[UDP_BATCH];
+	struct udp_noted out[UDP_BATCH];
 	unsigned n_out;
 	size_t lent;                   /* bytes of blocks */
 };
@@ -71,7 +94,7 @@ void udp_pool_init(struct udp_pool *p, struct counters *c);
 void udp_pool_free(struct udp_pool *p);
 /** Memory for the batches is there. False: out of memory. */
 bool udp_pool_ready(struct udp_pool *p) WARN_UNUSED;
-/** A piece of memory for `len` bytes with UDP_HEADROOM before them; NULL: too much is lent out, or out of memory. */
+/** Memory for `len` bytes; NULL: too much is lent out, or out of memory. */
 uint8_t *udp_block_take(struct udp_pool *p, size_t len) WARN_UNUSED;
 void udp_block_give_back(struct udp_pool *p, uint8_t *bytes);  /* NULL is fine */
 
@@ -80,11 +103,12 @@ void udp_socket_init(struct udp_socket *s);
 bool udp_socket_open(struct udp_socket *s, struct loop *l, int fd, udp_ready_cb *on_ready, void *arg) WARN_UNUSED;
 void udp_socket_close(struct udp_socket *s);   /* twice is fine */
 
-/** One batch into p->in. Returns how many. */
-unsigned udp_receive(struct udp_pool *p, struct udp_socket *s);
+/** Takes one batch off the socket, for udp_next. */
+void udp_receive(struct udp_pool *p, struct udp_socket *s);
+/** The batch's next datagram. False: that was all. */
+bool udp_next(struct udp_pool *p, struct udp_datagram *d) WARN_UNUSED;
 /** Notes a datagram for udp_flush; flushes by itself where it must. `sent` is counted for each that goes. */
-void udp_send(struct udp_pool *p, struct udp_socket *s, const uint8_t *bytes, size_t len, const struct udp_address *to,
-	      enum counter sent);
+void udp_send(struct udp_pool *p, struct udp_socket *s, const struct udp_parcel *d, const struct udp_address *to, enum counter sent);
 void udp_flush(struct udp_pool *p);
 
 void udp_address_from(struct udp_address *a, const struct endpoint *e);

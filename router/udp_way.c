@@ -37,12 +37,19 @@ udp_way_needs_address(const struct udp_way *y)
 
 /* ---- the end ---- */
 
+static struct udp_pool *
+pool_of(const struct udp_way *y)
+{
+	return &y->owner->worker->datagrams;
+}
+
 static void
 hop_close(struct udp_hop *h)
 {
 	dial_cancel(h->dial);
 	h->dial = NULL;
 	stream_close(&h->stream);
+	(void)udp_assembly_end(&h->answers, pool_of(h->way));
 }
 
 static void
@@ -202,6 +209,7 @@ hop_init(struct udp_hop *h, struct udp_way *y)
 {
 	*h = (struct udp_hop){ .way = y };
 	stream_init(&h->stream, y->owner->worker->loop);
+	udp_assembly_init(&h->answers);
 }
 
 /* Along the same path, but each shorter one only as far as its last hop, which is asked for an association of its own. */
@@ -297,23 +305,19 @@ direct_socket(struct udp_way *y, int family)
 }
 
 bool
-udp_way_send(struct udp_way *y, struct udp_pool *p, uint8_t *payload, size_t len, const struct udp_aim *aim)
+udp_way_send(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size_t len, const struct udp_aim *aim)
 {
-	struct udp_socket *s = &y->sockets[0];
+	struct udp_socket *s = udp_way_is_direct(y) ? direct_socket(y, aim->to.ss.ss_family) : &y->sockets[0];
 	y->bytes_up += len;
-	if (udp_way_is_direct(y)) {
-		s = direct_socket(y, aim->to.ss.ss_family);
-	} else {
-		payload -= aim->header_len;
-		memcpy(payload, aim->header, aim->header_len);
-		payload -= y->prefix_len;
-		if (y->prefix_len > 0)
-			memcpy(payload, y->prefix, y->prefix_len);
-		len += aim->header_len + y->prefix_len;
-	}
 	if (s == NULL)
 		return false;
-	udp_send(p, s, payload, len, &aim->to, COUNTER_UDP_UP);
+	const struct udp_parcel d = { .prefix = y->prefix,
+				      .prefix_len = y->prefix_len,
+				      .header = aim->header,
+				      .header_len = aim->header_len,
+				      .payload = payload,
+				      .payload_len = len };
+	udp_send(p, s, &d, &aim->to, COUNTER_UDP_UP);
 	return true;
 }
 
@@ -324,42 +328,65 @@ is_relay(const struct endpoint *sender, const struct endpoint *relay)
 	return sender->port == relay->port && (relay->kind == ENDPOINT_NAME || endpoint_same_host(sender, relay));
 }
 
-static bool
-unwrap_direct(struct udp_datagram *d, struct endpoint *sender)
+/* One hop's header off; where it is of a part, the whole of it in its place, if that is all there. */
+static enum udp_answer
+unwrap_hop(struct udp_way *y, unsigned i, struct udp_datagram *d, struct endpoint *sender, unsigned *lost)
 {
-	uint8_t header[SOCKS5_UDP_HEADER_MAX];
-	endpoint_from_sockaddr(sender, (struct sockaddr *)&d->from.ss, d->from.len);
-	size_t n = socks5_write_udp(header, sizeof header, 0, sender);
-	d->bytes -= n;
-	d->len += n;
-	memcpy(d->bytes, header, n);
-	return true;
-}
-
-bool
-udp_way_unwrap(struct udp_way *y, struct udp_datagram *d, struct endpoint *sender, size_t *payload_len)
-{
+	struct udp_assembly *a = &hop_at(y, i)->answers;
 	struct socks5_udp header;
 	size_t used;
-	if (udp_way_is_direct(y)) {
-		*payload_len = d->len;
-		y->bytes_down += d->len;
-		return unwrap_direct(d, sender);
-	}
-	for (unsigned i = 0;; i++) {
-		if (socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK || header.frag != 0)
-			return false;
-		if (i == y->n_before)
-			break;
-		if (!is_relay(&header.to, &hop_at(y, i + 1)->relay))
-			return false;
-		d->bytes += used;
-		d->len -= used;
-	}
+	if (socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK)
+		return UDP_ANSWER_STRANGE;
+	d->bytes += used;
+	d->len -= used;
 	*sender = header.to;
-	*payload_len = d->len - used;
-	y->bytes_down += *payload_len;
-	return true;
+	if (header.frag == 0) {
+		*lost += udp_assembly_end(a, pool_of(y));
+		return UDP_ANSWER_WHOLE;
+	}
+	if (!udp_assembly_add(a, pool_of(y), &header, d->bytes, d->len, loop_now(y->owner->worker->loop), lost))
+		return UDP_ANSWER_PART;
+	y->assembled |= UINT32_C(1) << i;
+	d->bytes = udp_assembly_bytes(a, &d->len);
+	return UDP_ANSWER_WHOLE;
+}
+
+enum udp_answer
+udp_way_unwrap(struct udp_way *y, struct udp_datagram *d, struct endpoint *sender, unsigned *lost)
+{
+	if (udp_way_is_direct(y))
+		endpoint_from_sockaddr(sender, (const struct sockaddr *)&d->from->ss, d->from->len);
+	else
+		for (unsigned i = 0; i <= y->n_before; i++) {
+			enum udp_answer answer = unwrap_hop(y, i, d, sender, lost);
+			if (answer != UDP_ANSWER_WHOLE)
+				return answer;
+			if (i < y->n_before && !is_relay(sender, &hop_at(y, i + 1)->relay))
+				return UDP_ANSWER_STRANGE;
+		}
+	y->bytes_down += d->len;
+	return UDP_ANSWER_WHOLE;
+}
+
+void
+udp_way_release(struct udp_way *y)
+{
+	if (y->assembled == 0)
+		return;
+	udp_flush(pool_of(y));
+	for (unsigned i = 0; i <= y->n_before; i++)
+		if ((y->assembled & UINT32_C(1) << i) != 0)
+			(void)udp_assembly_end(&hop_at(y, i)->answers, pool_of(y));
+	y->assembled = 0;
+}
+
+unsigned
+udp_way_expire(struct udp_way *y)
+{
+	unsigned lost = 0;
+	for (unsigned i = 0; i <= y->n_before; i++)
+		lost += udp_assembly_expire(&hop_at(y, i)->answers, pool_of(y), loop_now(y->owner->worker->loop));
+	return lost;
 }
 
 void

@@ -7,7 +7,7 @@
  *                we ==TCP==> hop 1 --> hop 2 ...                       connection of its own, through those before it
  *
  * A datagram through n hops has n headers: the first n-1 name R2 ... Rn, the last the destination; each hop takes one off. Answers
- * come with as many, and must name those relays.
+ * come with as many, and must name those relays. Any hop may send them in parts, which are put together here.
  *
  * It opens in its own time and may fail, at first or later, when one of its connections ends; it can then be opened again.
  * Life: udp_way_new -> udp_way_open * n -> udp_way_free. The worker's thread.
@@ -23,6 +23,7 @@
 #include "base/list.h"
 #include "base/stream.h"
 #include "policy/policy.h"
+#include "router/udp_assembly.h"
 #include "router/udp_socket.h"
 #include "socks/socks5.h"
 #include "upstream/dialer.h"
@@ -52,6 +53,7 @@ struct udp_hop {
 	struct stream stream;          /* holds it */
 	struct dial *dial;
 	struct endpoint relay;
+	struct udp_assembly answers;   /* that it sends in parts */
 };
 
 struct udp_way {
@@ -66,6 +68,7 @@ struct udp_way {
 	struct udp_hop last;
 	struct udp_hop *before;        /* n_before hops, the nearest first */
 	unsigned n_before, n_missing;  /* hops that have not answered yet */
+	uint32_t assembled;            /* bits: hops whose answer is whole and not released yet */
 	uint8_t *prefix;               /* headers for the relays behind the first */
 	size_t prefix_len;
 	uint64_t bytes_up, bytes_down, noted_up, noted_down;
@@ -90,13 +93,24 @@ bool udp_way_open(struct udp_way *y) WARN_UNUSED;
 bool udp_way_needs_address(const struct udp_way *y);
 bool udp_way_is_direct(const struct udp_way *y);
 void udp_way_aim(const struct udp_way *y, const struct endpoint *to, struct udp_aim *out);
-/** payload: with UDP_HEADROOM bytes before it, that are written to; it must stay until udp_flush. False: no socket for that family. */
-bool udp_way_send(struct udp_way *y, struct udp_pool *p, uint8_t *payload, size_t len, const struct udp_aim *aim);
+/** The payload must stay until udp_flush. False: no socket for that family. */
+bool udp_way_send(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size_t len, const struct udp_aim *aim);
+
+enum udp_answer {
+	UDP_ANSWER_WHOLE,
+	UDP_ANSWER_PART,               /* of one that is not whole yet, or never will be */
+	UDP_ANSWER_STRANGE,            /* none of ours: another relay, rubbish */
+};
+
 /**
- * Makes of what came in what goes to the client: one header with the true sender, and the payload behind it. False: it is none of
- * ours (another relay, a fragment, rubbish).
+ * Takes the headers off what came in: WHOLE leaves the payload in d, and its true sender. *lost grows by the parts that are given up.
+ * After each call, and after what it brought is passed on: udp_way_release.
  */
-bool udp_way_unwrap(struct udp_way *y, struct udp_datagram *d, struct endpoint *sender, size_t *payload_len) WARN_UNUSED;
+enum udp_answer udp_way_unwrap(struct udp_way *y, struct udp_datagram *d, struct endpoint *sender, unsigned *lost) WARN_UNUSED;
+/** Gives the memory back in which the answer was put together, if it was; what is noted of it is sent before. */
+void udp_way_release(struct udp_way *y);
+/** Gives up the answers that have waited too long for their other parts. Returns how many parts. */
+unsigned udp_way_expire(struct udp_way *y);
 /** Tells the board what has gone through the hops since it was told last. */
 void udp_way_note(struct udp_way *y);
 

@@ -476,37 +476,92 @@ def test_an_upstream_that_comes_back(run):
     assert h.wait_until("the new way", answered)[1] == b"again"
 
 
+class ScriptedChain:
+    """A router whose only route is a chain of two upstreams, both played here: `relay` is the socket that datagrams come to and
+    answers leave from. After the question of the association `a`, `way` is where the router hears answers."""
+
+    def __init__(self, run, serve):
+        self.relay = udp_socket()
+        self.relay.settimeout(h.DEADLINE * h.SLOW)
+        port = self.relay.getsockname()[1]
+
+        def upstream(conn, _server):
+            h.recv_exactly(conn, 3)
+            conn.sendall(b"\x05\x00")
+            request = h.recv_exactly(conn, 10)
+            if request[1] == 1:  # to the second hop: this plays it too
+                conn.sendall(b"\x05\x00\x00\x01" + bytes(6))
+                upstream(conn, _server)
+                return
+            conn.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00" + struct.pack(">H", port))
+            h.recv_all(conn)
+
+        upstreams = [{"name": f"hop{i}", "url": f"socks5://127.0.0.1:{serve(upstream).port}"} for i in range(2)]
+        self.router = run(h.policy(upstreams=upstreams, chains=[{"name": "all", "hops": ["hop0", "hop1"]}], default_route="all"))
+        self.a = Association(self.router.front)
+        self.a.send("192.0.2.9", 53, b"question")
+        got, self.way = self.relay.recvfrom(1000)
+        self.second, self.target = header("127.0.0.1", port), header("192.0.2.9", 53)
+        assert got == self.second + self.target + b"question"
+
+    def answer(self, datagram):
+        self.relay.sendto(datagram, self.way)
+
+
 def test_relays_that_others_speak_for(run, serve):
     """Of a chain's answers only those count that come from the relay of the hop behind."""
-    relay, impostor = udp_socket(), udp_socket()
+    chain, impostor = ScriptedChain(run, serve), udp_socket()
+    port = chain.relay.getsockname()[1]
+    for bad in (header("127.0.0.1", 1) + chain.target, header("127.0.0.2", port) + chain.target, chain.target, b""):
+        chain.answer(bad + b"forged")
+    impostor.sendto(chain.second + chain.target + b"forged", chain.way)  # from another than the relay: the kernel keeps it away
+    chain.answer(chain.second + chain.target + b"answer")
+    assert chain.a.receive() == (("192.0.2.9", 53), b"answer")
+    await_drops(chain.router, header=4)
 
-    def upstream(conn, _server):
-        h.recv_exactly(conn, 3)
-        conn.sendall(b"\x05\x00")
-        request = h.recv_exactly(conn, 10)
-        if request[1] == 1:  # to the second hop: this plays it too
-            conn.sendall(b"\x05\x00\x00\x01" + bytes(6))
-            upstream(conn, _server)
-            return
-        conn.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00" + struct.pack(">H", relay.getsockname()[1]))
-        h.recv_all(conn)
 
-    ports = [serve(upstream).port for _ in range(2)]
-    upstreams = [{"name": f"hop{i}", "url": f"socks5://127.0.0.1:{port}"} for i, port in enumerate(ports)]
-    router = run(h.policy(upstreams=upstreams, chains=[{"name": "all", "hops": ["hop0", "hop1"]}], default_route="all"))
-    a = Association(router.front)
-    a.send("192.0.2.9", 53, b"question")
-    relay.settimeout(h.DEADLINE)
-    got, way = relay.recvfrom(1000)
-    second, target = header("127.0.0.1", relay.getsockname()[1]), header("192.0.2.9", 53)
-    assert got == second + target + b"question"
-    for bad in (header("127.0.0.1", 1) + target, header("127.0.0.2", relay.getsockname()[1]) + target, target, b"",
-                second + header("192.0.2.9", 53, frag=1)):
-        relay.sendto(bad + b"forged", way)
-    impostor.sendto(second + target + b"forged", way)  # from another than the relay: the kernel keeps it away
-    relay.sendto(second + target + b"answer", way)
-    assert a.receive() == (("192.0.2.9", 53), b"answer")
-    await_drops(router, header=5)
+def test_answers_in_parts(run, serve):
+    """Put together at each hop that cuts: by the last one, by the first one, and by both."""
+    chain = ScriptedChain(run, serve)
+    far = [header("192.0.2.9", 53, frag) + piece for frag, piece in ((1, b"one "), (2, b"two "), (0x83, b"three"))]
+    for part in far:
+        chain.answer(chain.second + part)
+    assert chain.a.receive() == (("192.0.2.9", 53), b"one two three")
+    port, inner = chain.relay.getsockname()[1], chain.target + os.urandom(2990)
+    for frag, at in ((1, 0), (2, 1000), (0x83, 2000)):
+        chain.answer(header("127.0.0.1", port, frag) + inner[at:at + 1000])
+    assert chain.a.receive() == (("192.0.2.9", 53), inner[10:])
+    for part in far:
+        chain.answer(header("127.0.0.1", port, 1) + part[:7])
+        chain.answer(header("127.0.0.1", port, 0x82) + part[7:])
+    assert chain.a.receive() == (("192.0.2.9", 53), b"one two three")
+    assert drops(chain.router) == {}
+
+
+def test_answers_in_parts_that_make_no_sense(run, serve):
+    """Out of order, cut off by a whole one, of too much, for another relay; what comes whole is never held up, and memory comes back."""
+    chain = ScriptedChain(run, serve)
+
+    def part(frag, piece=b"part", target=("192.0.2.9", 53)):
+        chain.answer(chain.second + header(*target, frag) + piece)
+
+    part(2)
+    part(1), part(3)
+    part(1), part(0x82, target=("192.0.2.8", 53))
+    part(1)
+    chain.answer(chain.second + chain.target + b"whole")
+    assert chain.a.receive() == (("192.0.2.9", 53), b"whole")
+    await_drops(chain.router, fragment=6)
+    for i in range(1, 5):
+        part(i, bytes(20000))
+    await_drops(chain.router, fragment=10)
+    for frag in (1, 0x82):
+        chain.answer(header("127.0.0.2", 9, frag) + chain.target + b"forged")
+    await_drops(chain.router, fragment=10, header=1)
+    part(1)
+    h.wait_until("the part to be given up", lambda: drops(chain.router) == {"fragment": 11, "header": 1}, 25)
+    part(0x81, b"alone")
+    assert chain.a.receive() == (("192.0.2.9", 53), b"alone")
 
 
 def test_through_danted(run, programs):
