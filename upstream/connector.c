@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* An attempt beside the one in the owner's stream. */
-struct attempt {
+struct beside {
 	struct list link; /* in connector.beside */
 	struct connector *owner;
 	struct stream stream;
@@ -184,12 +184,12 @@ start_in_out(struct connector *c, int fd, size_t at)
 static int
 start_beside(struct connector *c, int fd, size_t at)
 {
-	struct attempt *a = malloc(sizeof *a);
+	struct beside *a = malloc(sizeof *a);
 	if (a == NULL) {
 		close(fd);
 		return ENOMEM;
 	}
-	*a = (struct attempt){.owner = c, .at = at};
+	*a = (struct beside){.owner = c, .at = at};
 	stream_init(&a->stream, c->loop);
 	if (!stream_open(&a->stream, fd, 0, on_beside_ready, a)) {
 		int error = errno;
@@ -208,7 +208,7 @@ start_attempt(struct connector *c, int fd, size_t at)
 }
 
 static void
-drop_attempt(struct attempt *a)
+drop_attempt(struct beside *a)
 {
 	list_remove(&a->link);
 	stream_close(&a->stream);
@@ -219,7 +219,7 @@ static void
 drop_all_beside(struct connector *c)
 {
 	while (!list_empty(&c->beside))
-		drop_attempt(LIST_OBJECT(c->beside.next, struct attempt, link));
+		drop_attempt(LIST_OBJECT(c->beside.next, struct beside, link));
 }
 
 /* Starts the next attempt that gets under way. False: there is none. */
@@ -340,7 +340,7 @@ on_out_ready(struct stream *s, void *arg)
 static void
 on_beside_ready(struct stream *s, void *arg)
 {
-	struct attempt *a = arg;
+	struct beside *a = arg;
 	struct connector *c = a->owner;
 	int error = look_at_attempt(c, s, a->at);
 	if (error == EINPROGRESS)

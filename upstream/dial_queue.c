@@ -1,9 +1,9 @@
 /*
- * dial_queue: a dial that waits in a pool's queue for a slot: in, woken through the dialer's
- * mailbox, out. For dialer.c.
+ * dial_queue: an attempt that waits in a pool's queue for a slot: in, woken through the dialer's
+ * mailbox, out. See attempt.h.
  *
  * A wait is memory of its own: once its turn was given, its message is on the way and can't be
- * called back, though the dial may end meanwhile. `dial` is the dialer's thread's alone and tells
+ * called back, though the attempt may end meanwhile. `attempt` is the dialer's thread's alone and tells
  * whether there still is one.
  */
 #include "upstream/dial.h"
@@ -17,7 +17,7 @@ struct dial_wait {
 	struct dialer *dialer;
 	struct fleet *fleet;
 	uint32_t pool;
-	struct dial *dial;                     /* NULL: it is over */
+	struct attempt *attempt;               /* NULL: it is over */
 };
 
 static void
@@ -41,27 +41,27 @@ static void
 on_turn(struct message *m, void *owner, bool closing)
 {
 	struct dial_wait *w = CONTAINER_OF(m, struct dial_wait, message);
-	struct dial *x = closing ? NULL : w->dial;
+	struct attempt *a = closing ? NULL : w->attempt;
 	(void)owner;
-	if (x == NULL) {
+	if (a == NULL) {
 		fleet_end_turn(w->fleet, w->pool, &w->waiter, false);
 		wait_free(w);
 		return;
 	}
-	enum pick_result result = dial_take_turn(x);
+	enum pick_result result = attempt_take_turn(a);
 	if (result == PICK_BUSY) {
 		list_init(&w->message.link);
 		fleet_end_turn(w->fleet, w->pool, &w->waiter, true);
 		return;
 	}
-	x->wait = NULL;
+	a->wait = NULL;
 	fleet_end_turn(w->fleet, w->pool, &w->waiter, false);
 	wait_free(w);
-	dial_end_turn(x, result);
+	attempt_end_turn(a, result);
 }
 
 enum join_result
-dial_wait_start(struct dial *x, uint32_t pool, bool insist)
+attempt_wait_start(struct attempt *a, uint32_t pool, bool insist)
 {
 	struct dial_wait *w = calloc(1, sizeof *w);
 	if (w == NULL)
@@ -69,27 +69,27 @@ dial_wait_start(struct dial *x, uint32_t pool, bool insist)
 	w->waiter.wake = on_wake;
 	w->message.handle = on_turn;
 	list_init(&w->message.link);
-	w->dialer = x->dialer;
-	w->fleet = fleet_ref(x->request.fleet);
+	w->dialer = a->dial->dialer;
+	w->fleet = fleet_ref(a->dial->request.fleet);
 	w->pool = pool;
-	w->dial = x;
-	x->wait = w;
+	w->attempt = a;
+	a->wait = w;
 	enum join_result result = fleet_join_queue(w->fleet, pool, &w->waiter, insist);
 	if (result != JOIN_WAITS) {
-		x->wait = NULL;
+		a->wait = NULL;
 		wait_free(w);
 	}
 	return result;
 }
 
 void
-dial_wait_end(struct dial *x)
+attempt_wait_end(struct attempt *a)
 {
-	struct dial_wait *w = x->wait;
+	struct dial_wait *w = a->wait;
 	if (w == NULL)
 		return;
-	x->wait = NULL;
-	w->dial = NULL;
+	a->wait = NULL;
+	w->attempt = NULL;
 	if (fleet_leave_queue(w->fleet, w->pool, &w->waiter))
 		wait_free(w);                  /* else its message is on the way, and ends it */
 }
