@@ -1,6 +1,6 @@
 /*
- * stream: base/stream.h over recv(2), send(2) and tls.c. It keeps the bits; what to do with them is
- * the owner's.
+ * stream: base/stream.h over recv(2), send(2), tls.c and gss_layer.c. It keeps the bits; what to do
+ * with them is the owner's.
  *
  * Why a look for resets, and not a second recv where an edge says READ and WRITE: that is how
  * libevent shows EPOLLERR, but an edge-triggered epoll reports all that is ready, so every arrival
@@ -143,6 +143,7 @@ stream_move(struct stream *to, struct stream *from)
 	list_remove(&from->look);
 
 	to->tls = from->tls;
+	to->gss = from->gss;
 	to->on_ready = from->on_ready;
 	to->arg = from->arg;
 	to->fd = from->fd;
@@ -164,8 +165,10 @@ stream_close(struct stream *s)
 		return;
 	list_remove(&s->look);
 	event_del(&s->event);
+	gss_layer_free(s->gss);
 	tls_free(s->tls);
 	close(s->fd);
+	s->gss = NULL;
 	s->tls = NULL;
 	s->fd = -1;
 	s->ready = 0;
@@ -256,6 +259,56 @@ read_tls(struct stream *s, void *out, size_t cap, size_t *n)
 	return end_reading(s, STREAM_ERROR);
 }
 
+/* What lies below the GSS layer. */
+static enum stream_status
+read_carrier(struct stream *s, void *out, size_t cap, size_t *n)
+{
+	*n = 0;
+	return s->tls == NULL ? read_plain(s, out, cap, n) : read_tls(s, out, cap, n);
+}
+
+static enum stream_status
+fail_reading(struct stream *s, int error)
+{
+	note_error(s, error);
+	return end_reading(s, STREAM_ERROR);
+}
+
+/* Fills the layer once. */
+static enum stream_status
+read_frames(struct stream *s)
+{
+	size_t cap, n;
+	uint8_t *room = gss_layer_room(s->gss, &cap);
+	if (room == NULL)
+		return fail_reading(s, ENOMEM);
+	enum stream_status status = read_carrier(s, room, cap, &n);
+	gss_layer_filled(s->gss, n);
+	if (status == STREAM_EOF && gss_layer_is_cut(s->gss))
+		return fail_reading(s, EPROTO);
+	return status;
+}
+
+/* The carrier is read only when no whole message is left, so its end is the end. */
+static enum stream_status
+read_gss(struct stream *s, void *out, size_t cap, size_t *n)
+{
+	enum stream_status status = STREAM_OK;
+	do {
+		switch (gss_layer_read(s->gss, out, cap, n)) {
+		case GSS_LAYER_OK:
+			if (gss_layer_has_more(s->gss))
+				s->ready |= STREAM_READABLE;
+			return STREAM_OK;
+		case GSS_LAYER_FAILED:
+			return fail_reading(s, EPROTO);
+		case GSS_LAYER_MORE:
+			status = read_frames(s);
+		}
+	} while (status == STREAM_OK);
+	return status;
+}
+
 enum stream_status
 stream_read(struct stream *s, void *out, size_t cap, size_t *n)
 {
@@ -263,7 +316,7 @@ stream_read(struct stream *s, void *out, size_t cap, size_t *n)
 	*n = 0;
 	if (s->read_end != STREAM_OK)
 		return read_past_end(s);
-	return s->tls == NULL ? read_plain(s, out, cap, n) : read_tls(s, out, cap, n);
+	return s->gss == NULL ? read_carrier(s, out, cap, n) : read_gss(s, out, cap, n);
 }
 
 /* ---- writing ---- */
@@ -315,20 +368,63 @@ write_tls(struct stream *s, const uint8_t *bytes, size_t len, size_t *n)
 	return *n > 0 ? STREAM_OK : STREAM_AGAIN;
 }
 
+static enum stream_status
+write_carrier(struct stream *s, const void *bytes, size_t len, size_t *n)
+{
+	*n = 0;
+	return s->tls == NULL ? write_plain(s, bytes, len, n) : write_tls(s, bytes, len, n);
+}
+
+/* Sends what is pending; *n: how many of the owner's bytes that completes. OK: nothing is left. */
+static enum stream_status
+flush_gss(struct stream *s, size_t *n)
+{
+	size_t len, put;
+	const uint8_t *frame = gss_layer_pending(s->gss, &len);
+	*n = 0;
+	if (frame == NULL)
+		return STREAM_OK;
+	enum stream_status status = write_carrier(s, frame, len, &put);
+	*n = gss_layer_sent(s->gss, put);
+	return status == STREAM_OK && put < len ? STREAM_AGAIN : status;
+}
+
+/* Frame after frame, so that a short count means that the socket is full, as with TLS. */
+static enum stream_status
+write_gss(struct stream *s, const uint8_t *bytes, size_t len, size_t *n)
+{
+	enum stream_status status = STREAM_OK;
+	while (status == STREAM_OK && *n < len) {
+		size_t put = 0, ignored;
+		if (gss_layer_pending(s->gss, &ignored) == NULL &&
+		    !gss_layer_seal(s->gss, bytes + *n, len - *n))
+			status = fail_writing(s, EPROTO);
+		else
+			status = flush_gss(s, &put);
+		*n += put;
+	}
+	/* A failure is told by the next call where bytes went before it. */
+	return *n > 0 ? STREAM_OK : status;
+}
+
 enum stream_status
 stream_write(struct stream *s, const void *bytes, size_t len, size_t *n)
 {
 	assert(stream_is_open(s) && len > 0);
 	*n = 0;
-	return s->tls == NULL ? write_plain(s, bytes, len, n) : write_tls(s, bytes, len, n);
+	return s->gss == NULL ? write_carrier(s, bytes, len, n) : write_gss(s, bytes, len, n);
 }
 
 enum stream_status
 stream_shut_write(struct stream *s)
 {
+	size_t put;
 	assert(stream_is_open(s));
 	if (s->write_shut)
 		return STREAM_OK;
+	enum stream_status flushed = s->gss == NULL ? STREAM_OK : flush_gss(s, &put);
+	if (flushed != STREAM_OK)
+		return flushed;
 	enum tls_status status = s->tls == NULL ? TLS_OK : tls_shut_write(s->tls);
 	if (status == TLS_WANT_READ || status == TLS_WANT_WRITE) {
 		s->write_wants_read = status == TLS_WANT_READ;
@@ -360,6 +456,7 @@ stream_take_error(struct stream *s)
 void
 stream_start_tls(struct stream *s, struct tls *tls)
 {
+	assert(s->gss == NULL);
 	if (s->tls != NULL)
 		tls_stack(tls, s->tls);
 	s->tls = tls;
@@ -387,14 +484,40 @@ stream_handshake(struct stream *s)
 	return STREAM_ERROR;
 }
 
+/* ---- GSS-API ---- */
+
+bool
+stream_start_gss(struct stream *s, const struct gss_layer_options *o, const void *early,
+    size_t early_len)
+{
+	assert(stream_is_open(s) && s->gss == NULL);
+	struct gss_layer *layer = gss_layer_new(o);
+	if (layer == NULL || !gss_layer_feed(layer, early, early_len)) {
+		gss_layer_free(layer);
+		return false;
+	}
+	s->gss = layer;
+	if (gss_layer_has_more(layer))
+		s->ready |= STREAM_READABLE;
+	return true;
+}
+
+struct gss_context *
+stream_gss_context(const struct stream *s)
+{
+	return s->gss != NULL ? gss_layer_context(s->gss) : NULL;
+}
+
+/* ---- splice ---- */
+
 bool
 stream_can_splice_in(const struct stream *s)
 {
-	return s->tls == NULL || tls_kernel_reads(s->tls);
+	return s->gss == NULL && (s->tls == NULL || tls_kernel_reads(s->tls));
 }
 
 bool
 stream_can_splice_out(const struct stream *s)
 {
-	return s->tls == NULL || tls_kernel_writes(s->tls);
+	return s->gss == NULL && (s->tls == NULL || tls_kernel_writes(s->tls));
 }

@@ -1,5 +1,6 @@
 /*
- * stream: one connected socket on a loop, plain or TLS, read and written without waiting.
+ * stream: one connected socket on a loop, plain, TLS or sealed by GSS-API, read and written without
+ * waiting.
  *
  * One libevent event per socket, embedded, READ|WRITE|CLOSED|ET|PERSIST, added once and never
  * changed. Edges are latched in `ready`: STREAM_READABLE stays set until a read found the source
@@ -15,7 +16,9 @@
  * later: a reset that came together with data is noticed then, or by the next write.
  *
  * With TLS, READABLE stays set until OpenSSL itself found the socket empty: bytes inside it make no
- * event.
+ * event. With GSS-API it is set as long as a whole message waits inside the layer, too.
+ *
+ * Layers lie on the socket in this order: TLS (within TLS, ...), then GSS-API.
  *
  * Life: stream_init -> stream_open -> read/write -> stream_close (event_del before close; any
  * state; twice is fine).
@@ -32,6 +35,7 @@
 #include <event2/event_struct.h>
 
 #include "base/base.h"
+#include "base/gss_layer.h"
 #include "base/tls.h"
 #include "base/wheel.h"
 
@@ -48,7 +52,8 @@ enum stream_status {
 	STREAM_OK,             /* n > 0 bytes went */
 	STREAM_AGAIN,          /* nothing now; the bit is cleared */
 	STREAM_EOF,            /* the peer ended its direction properly (FIN; TLS: close_notify) */
-	STREAM_ERROR,          /* reset, TLS trouble, no close_notify; errno in stream->error */
+	/* reset, TLS trouble, no close_notify, a sealed message cut or forged; errno in stream->error */
+	STREAM_ERROR,
 };
 
 /** New bits were latched. The callback may close the stream. */
@@ -59,10 +64,11 @@ struct stream {
 	struct list look;      /* for a reset behind data */
 	struct loop *loop;
 	struct tls *tls;       /* NULL: plain */
+	struct gss_layer *gss; /* above it; NULL: none */
 	stream_cb *on_ready;
 	void *arg;
 	int fd;                /* -1: closed */
-	short error;           /* errno of the last STREAM_ERROR; EPROTO for TLS trouble */
+	short error;           /* errno of the last STREAM_ERROR; EPROTO for a layer's trouble */
 	uint8_t ready;         /* enum stream_ready */
 	uint8_t read_end;      /* STREAM_EOF, STREAM_ERROR: how the source ended; STREAM_OK: not yet */
 	bool write_shut;
@@ -82,15 +88,15 @@ bool stream_open(struct stream *s, int fd, uint8_t ready, stream_cb *on_ready, v
     WARN_UNUSED;
 void stream_set_callback(struct stream *s, stream_cb *on_ready, void *arg);
 /**
- * Moves an open stream to another place, an initialised one that is closed. Bits, callback and TLS
- * go along, and so does an event that waits to be told; no system call is made. `from` is closed
- * after. False (out of memory): nothing happened.
+ * Moves an open stream to another place, an initialised one that is closed. Bits, callback and
+ * layers go along, and so does an event that waits to be told; no system call is made. `from` is
+ * closed after. False (out of memory): nothing happened.
  */
 bool stream_move(struct stream *to, struct stream *from) WARN_UNUSED;
 
 /**
  * Wraps what follows in TLS; takes tls. The handshake is driven by stream_handshake. On a TLS
- * stream: TLS within TLS.
+ * stream: TLS within TLS. Not on one with a GSS layer.
  */
 void stream_start_tls(struct stream *s, struct tls *tls);
 /**
@@ -98,6 +104,16 @@ void stream_start_tls(struct stream *s, struct tls *tls);
  * tls_error_text).
  */
 enum stream_status stream_handshake(struct stream *s) WARN_UNUSED;
+/**
+ * Seals all that follows, both ways, with an established context, which is taken, on failure too.
+ * Once. The owner has written all that was to go unsealed. early: what it has read of the sealed
+ * bytes already; they may make the stream READABLE, without a callback.
+ * @return false: out of memory, or the context can't seal
+ */
+bool stream_start_gss(struct stream *s, const struct gss_layer_options *o, const void *early,
+    size_t early_len) WARN_UNUSED;
+/** The context that seals the stream, for datagrams that belong to it; NULL: none does. */
+struct gss_context *stream_gss_context(const struct stream *s);
 
 /**
  * Reads up to cap > 0 bytes. Once it said EOF it says so again (ERROR where a reset comes after
@@ -106,7 +122,7 @@ enum stream_status stream_handshake(struct stream *s) WARN_UNUSED;
 enum stream_status stream_read(struct stream *s, void *out, size_t cap, size_t *n) WARN_UNUSED;
 /**
  * Writes up to len > 0 bytes; a short count is OK and clears STREAM_WRITABLE. Never raises SIGPIPE.
- * With TLS, what follows AGAIN or a short count must begin with the bytes that did not go, and be
+ * With a layer, what follows AGAIN or a short count must begin with the bytes that did not go, and be
  * at least as many.
  */
 enum stream_status stream_write(struct stream *s, const void *bytes, size_t len, size_t *n)
@@ -120,7 +136,7 @@ enum stream_status stream_shut_write(struct stream *s);
 int stream_take_error(struct stream *s);
 
 /**
- * True if the kernel moves its bytes unchanged (kernel TLS too), so splice(2) may be used in that
+ * True if the kernel moves its bytes unchanged (kernel TLS too, GSS-API never), so splice(2) may be used in that
  * direction from now on.
  */
 bool stream_can_splice_in(const struct stream *s);

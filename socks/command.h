@@ -25,6 +25,14 @@ enum socks_protocol {
 
 enum auth_method { AUTH_NONE = 1, AUTH_USERPASS = 2, AUTH_IDENT = 4, AUTH_GSSAPI = 8 };   /* bits */
 
+/* What the messages of a GSS-API session are protected by, and the values of RFC 1961 section 4.3. */
+enum gssapi_protection {
+	GSSAPI_NONE = 0,               /* nothing is sealed: none of the RFC's, but in use */
+	GSSAPI_INTEGRITY = 1,
+	GSSAPI_CONFIDENTIALITY = 2,
+	GSSAPI_SELECTIVE = 3,          /* each message as its sender likes; never in a policy */
+};
+
 /* A look-up: its answer is all that the client wants. */
 #define SOCKS_IS_LOOK_UP(c) ((c) == SOCKS_RESOLVE || (c) == SOCKS_RESOLVE_PTR)
 #define PROTOCOL_BIT(p) (1u << (p))
