@@ -11,6 +11,7 @@
 #include "base/loop.h"
 #include "router/clients.h"
 #include "router/session.h"
+#include "router/spare.h"
 #include "router/worker.h"
 
 static const struct policy_listener *
@@ -105,6 +106,7 @@ accept_failed(struct listener *l, int error)
 	case ENOMEM:
 	case ENOBUFS:
 		warn_once(l, error);
+		spare_note(l->worker->shared, loop_now(l->worker->loop), error);
 		listener_pause(l);
 		return false;
 	case EBADF:
@@ -132,18 +134,19 @@ listener_count_client(struct worker *w, struct front *front, const struct policy
 }
 
 static void
-admit(struct listener *l, int fd, const struct endpoint *client)
+admit(struct listener *l, int fd, int spare, const struct endpoint *client)
 {
 	const struct policy_listener *conf = conf_of(l);
 	struct worker *w = l->worker;
 	bool count = conf->max_connections_per_client > 0 && !conf->proxy_protocol;
 	if (count && !listener_count_client(w, l->front, conf, client)) {
 		give_places_back(l);
+		spare_drop(&spare);
 		close(fd);
 		return;
 	}
 	atomic_fetch_add_explicit(&l->front->accepted, 1, memory_order_relaxed);
-	session_start(w, l->index, fd, client, count);
+	session_start(w, l->index, fd, spare, client, count);
 }
 
 /* False: no more for this turn. */
@@ -152,20 +155,27 @@ accept_one(struct listener *l)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
+	int spare;
 	if (!take_places(l)) {
 		listener_pause(l);
 		return false;
+	}
+	if (!spare_take(l->worker->shared, loop_now(l->worker->loop), &spare)) {
+		int error = errno;
+		give_places_back(l);
+		return accept_failed(l, error);
 	}
 	int fd = accept4(atomic_load_explicit(&l->front->fds[l->socket], memory_order_relaxed),
 			 (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		int error = errno;
+		spare_drop(&spare);
 		give_places_back(l);
 		return accept_failed(l, error);
 	}
 	struct endpoint client;
 	endpoint_from_sockaddr(&client, (struct sockaddr *)&ss, len);
-	admit(l, fd, &client);
+	admit(l, fd, spare, &client);
 	return true;
 }
 

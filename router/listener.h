@@ -3,7 +3,8 @@
  *
  * Level-triggered: what is not accepted now is told again. One accept a turn to begin with, more while clients keep coming. At
  * max_connections (the listener's or the policy's) accepting pauses and clients wait in the backlog; so it does when the
- * descriptors or the memory don't suffice for one more, and that is warned of once in LISTENER_WARN_MS. A pause ends when a session ends here, or after LISTENER_RETRY_MS.
+ * descriptors (router/spare.h) or the memory don't suffice for one more, and that is warned of once in LISTENER_WARN_MS. A pause
+ * ends when a session ends here, or after LISTENER_RETRY_MS.
  * Life: listener_open -> listener_close (empties the backlog first). The worker's thread.
  */
 #ifndef ROUTER_LISTENER_H

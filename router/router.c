@@ -339,6 +339,7 @@ static bool
 make_parts(struct control *c, const struct policy *p)
 {
 	atomic_init(&c->shared.next_id, 1);
+	atomic_init(&c->shared.short_ms, 0);
 	return (c->shared.board = board_new()) != NULL && (c->shared.auth = auth_new()) != NULL &&
 	       (c->shared.clients = clients_new()) != NULL && (c->loop = loop_new()) != NULL &&
 	       (c->mailbox = mailbox_open(c->loop, c)) != NULL && (c->watch = watch_new(c->loop, on_files_changed, c)) != NULL &&

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "router/association.h"
 #include "router/clients.h"
+#include "router/spare.h"
 #include "socks/hop.h"
 
 static void session_note_bytes(struct session *s);
@@ -575,18 +576,18 @@ methods_of(const struct policy *p, const struct policy_listener *l)
 }
 
 static void
-session_start_failed(struct worker *w, struct front *front, int fd, const struct endpoint *client, bool counted)
+session_start_failed(struct worker *w, struct front *front, int fd, int spare, const struct endpoint *client, bool counted)
 {
 	if (counted)
 		clients_give_back(w->shared->clients, front, client);
 	front_give_back(front);
 	atomic_fetch_sub_explicit(&w->shared->open, 1, memory_order_relaxed);
-	if (fd >= 0)
-		close(fd);
+	spare_drop(&spare);
+	close(fd);
 }
 
 void
-session_start(struct worker *w, uint32_t listener, int fd, const struct endpoint *client, bool counted_client)
+session_start(struct worker *w, uint32_t listener, int fd, int spare, const struct endpoint *client, bool counted_client)
 {
 	const struct revision *r = w->lease->revision;
 	const struct policy_listener *conf = &r->policy->listeners[listener];
@@ -595,7 +596,7 @@ session_start(struct worker *w, uint32_t listener, int fd, const struct endpoint
 	if (s == NULL || sh == NULL) {
 		slab_give_back(&w->sessions, s);
 		slab_give_back(&w->shakes, sh);
-		session_start_failed(w, r->fronts[listener], fd, client, counted_client);
+		session_start_failed(w, r->fronts[listener], fd, spare, client, counted_client);
 		return;
 	}
 	worker_memory_taken(w);
@@ -613,6 +614,7 @@ session_start(struct worker *w, uint32_t listener, int fd, const struct endpoint
 	s->shake = sh;
 	shake_init(sh, &(struct socks_server_options){ .protocols = conf->protocols, .tor_resolve = conf->tor_resolve, .methods = methods_of(r->policy, conf) });
 	preamble_init(&sh->preamble, conf->proxy_protocol, r->tls[listener]);
+	sh->spare = spare;
 	s->facts = &sh->facts;
 	counter_add(&w->counters, COUNTER_SESSIONS_ACCEPTED, 1);
 	counter_add(&w->counters, COUNTER_SESSIONS_OPEN, 1);

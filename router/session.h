@@ -86,8 +86,9 @@ struct session {
 	bool direct;                   /* "direct" is counted: to be given back */
 };
 
-/** Takes fd. The places of listener and policy (and of the client, where counted) are held already; session_close gives them back. */
-void session_start(struct worker *w, uint32_t listener, int fd, const struct endpoint *client, bool counted_client);
+/** Takes fd, and what spare_take() gave. The places of listener and policy (and of the client, where counted) are held already; session_close gives them back. */
+void session_start(struct worker *w, uint32_t listener, int fd, int spare, const struct endpoint *client,
+    bool counted_client);
 /** In every state but CLOSED; once. Writes the access line. */
 void session_close(struct session *s, enum session_end why);
 /** Frees a CLOSED one; by worker_reap only. */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "policy/decide.h"
 #include "router/listener.h"
+#include "router/spare.h"
 #include "socks/ident.h"
 
 static void session_shake(struct session *s);
@@ -86,6 +87,7 @@ session_asked(struct session *s)
 {
 	const struct socks_request *request = &s->shake->server.request;
 	struct counters *c = &s->worker->counters;
+	spare_drop(&s->shake->spare);
 	s->shake->asked_us = clock_now_us();
 	s->facts->protocol = (uint8_t)request->protocol;
 	s->facts->command = request->command;

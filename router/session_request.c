@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "policy/decide.h"
 #include "router/association.h"
+#include "router/spare.h"
 
 static void session_fill_policy_request(const struct session *s, const struct endpoint *client, struct policy_request *out);
 
@@ -237,6 +238,8 @@ on_dialed(const struct dial_result *r, void *arg)
 	struct session *s = arg;
 	s->shake->dial = NULL;
 	keep_result(s, r);
+	if (r->verdict == VERDICT_INTERNAL)
+		spare_look(s->worker->shared, loop_now(s->worker->loop));
 	if (r->verdict != VERDICT_GRANTED) {
 		session_refuse(s, r->verdict);
 		return;

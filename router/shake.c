@@ -5,10 +5,13 @@
 
 #include <openssl/crypto.h>
 
+#include "router/spare.h"
+
 void
 shake_init(struct shake *sh, const struct socks_server_options *options)
 {
 	socks_server_init(&sh->server, options);
+	sh->spare = SPARE_NONE;
 	facts_init(&sh->facts, &(struct facts_memory){ .user = sh->user, .to = sh->to, .detail = sh->detail, .hops = sh->hops });
 	buffer_init(&sh->in, sh->in_memory, sizeof sh->in_memory);
 	buffer_init(&sh->out, sh->out_memory, sizeof sh->out_memory);
@@ -29,6 +32,7 @@ shake_release(struct shake *sh)
 	sh->reverse = NULL;
 	sh->dial = NULL;
 	sh->bind = NULL;
+	spare_drop(&sh->spare);
 	free(sh->addrs);
 	sh->addrs = NULL;
 	free(sh->big);

@@ -40,6 +40,7 @@ struct shake {
 	struct endpoint *addrs;        /* of the destination, once looked up; malloc'ed */
 	size_t n_addrs;
 	uint64_t asked_us, resolve_from_us;
+	int spare;                     /* a descriptor for the dial, until the request is known; or SPARE_NONE */
 	bool eof;                      /* the client has ended its direction */
 	bool resolve_failed;
 	char user[256], session[256];

@@ -61,6 +61,7 @@ struct shared {
 	unsigned n_workers;
 	unsigned places;                       /* sessions that the descriptors suffice for; as it is when the workers start */
 	atomic_uint_least64_t next_id;         /* of sessions; handed out in blocks */
+	atomic_uint_least64_t short_ms;        /* when descriptors ran out last; 0: never */
 	_Alignas(64) atomic_uint open;         /* sessions of all listeners, for limits.max_connections */
 };
 

@@ -144,11 +144,16 @@ class Process:
                 total += int(pathlib.Path(f"/proc/{self.pid}/task/{task}/schedstat").read_text().split()[0])
         return total / 1e9
 
-    def cpu_within(self, seconds):
-        """How much CPU time it uses in the next so many seconds."""
+    def spins(self, seconds=1):
+        """Does a loop of it turn for nothing? One that does takes all the CPU time that it gets; one that waits, next to none,
+        whatever else the machine has to do."""
         before = self.cpu_seconds()
         select.select([], [], [], seconds)
-        return self.cpu_seconds() - before
+        return self.cpu_seconds() - before > 0.3 * seconds
+
+    def limit(self, name):
+        """One of its soft limits: "Max open files"."""
+        return int(re.search(rf"^{name}\s+(\d+)\s", pathlib.Path(f"/proc/{self.pid}/limits").read_text(), re.M)[1])
 
     def memory_kib(self, what="VmRSS"):
         """VmRSS now, VmHWM at most so far."""

@@ -1,7 +1,5 @@
 """Limits, time-outs, descriptors, signals and the drain."""
 import os
-import pathlib
-import re
 import signal
 import socket
 import subprocess
@@ -11,25 +9,6 @@ import time
 import pytest
 
 import harness as h
-
-
-class Crowd:
-    """A target that holds its connections, and knows how many it had at a time."""
-
-    def __init__(self, serve):
-        self.now, self.most, self.lock = 0, 0, threading.Lock()
-        self.server = serve(self._hold)
-        self.port = self.server.port
-
-    def _hold(self, conn, _server):
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        try:
-            h.echo(conn, _server)
-        finally:
-            with self.lock:
-                self.now -= 1
 
 
 def request(port, to_port, source=None):
@@ -68,9 +47,9 @@ def serve_all(clients):
 @pytest.mark.parametrize("listener, limits", [({"max_connections": 3}, {}), ({}, {"max_connections": 3})])
 def test_above_the_limit_clients_wait_and_get_served(run, serve, listener, limits):
     """In the backlog, in front of either of two workers; never more are open than may be."""
-    crowd = Crowd(serve)
+    target = serve(h.echo)
     router = run(h.policy([h.listener(**listener)], limits=limits))
-    waiting = [request(router.front, crowd.port) for _ in range(15)]
+    waiting = [request(router.front, target.port) for _ in range(15)]
     answers, most = serve_all(waiting)
     assert answers == [90] * 15 and 0 < most <= 3
     assert router.stats()["accept"]["pauses"] > 0
@@ -78,13 +57,13 @@ def test_above_the_limit_clients_wait_and_get_served(run, serve, listener, limit
 
 def test_waiting_costs_nothing(run, serve):
     """Full, with clients in the backlog: no spinning; and the limit is one for all listeners together."""
-    crowd = Crowd(serve)
+    target = serve(h.echo)
     router = run(h.policy([h.listener("one"), h.listener("two")], limits={"max_connections": 2}))
-    held = [request(router.port_of(i), crowd.port) for i in range(2)]
+    held = [request(router.port_of(i), target.port) for i in range(2)]
     for s in held:
         assert h.recv_exactly(s, 8)[1] == 90
-    waiting = [request(router.port_of(i % 2), crowd.port) for i in range(6)]
-    assert router.cpu_within(1) < 0.1 * h.SLOW
+    waiting = [request(router.port_of(i % 2), target.port) for i in range(6)]
+    assert not router.spins()
     assert not any(answered(s) for s in waiting) and router.stats()["sessions"]["open"] == 2
     for s in held:
         s.close()
@@ -93,12 +72,12 @@ def test_waiting_costs_nothing(run, serve):
 
 def test_above_the_limit_of_one_client_it_is_closed_at_once(run, serve):
     """Of its address, whichever worker has it; others are not concerned, and its place comes back."""
-    crowd = Crowd(serve)
+    target = serve(h.echo)
     router = run(h.policy([h.listener("front", max_connections_per_client=3), h.listener("other")]))
 
     def ask(source, port=None):
         try:
-            s = request(port or router.front, crowd.port, source)
+            s = request(port or router.front, target.port, source)
             return s if h.recv_exactly(s, 8)[1] == 90 else None
         except (EOFError, ConnectionError):
             return None
@@ -207,43 +186,71 @@ def test_idle_may_be_never(run, serve):
 def test_out_of_descriptors(run, serve):
     """Accepting pauses while there are enough left to dial, and says so once; nothing spins, open sessions go on, and whoever waits
     in the backlog is served afterwards."""
-    crowd = Crowd(serve)
-    router = run(h.policy(), prefix=["prlimit", "--nofile=80:80"])
-    first, _ = h.socks5(router.front, "127.0.0.1", crowd.port)
-    clients = [request(router.front, crowd.port) for _ in range(60)]
+    target = serve(h.echo)
+    router = run(h.policy(), prefix=[h.need("prlimit"), "--nofile=80:80"])
+    first, _ = h.socks5(router.front, "127.0.0.1", target.port)
+    clients = [request(router.front, target.port) for _ in range(60)]
     h.wait_until("accepting to pause", lambda: router.log_entries("accepting pauses"))
     h.wait_until("some to be served", lambda: sum(answered(s) for s in clients) > 10)
-    assert router.cpu_within(1) < 0.15 * h.SLOW
+    assert not router.spins()
     first.sendall(b"still here")
     assert h.recv_exactly(first, 10) == b"still here"
     assert serve_all(clients)[0] == [90] * 60
-    assert h.socks5(router.front, "127.0.0.1", crowd.port)[1] == 0
+    assert h.socks5(router.front, "127.0.0.1", target.port)[1] == 0
     pauses = router.log_entries("accepting pauses")
     assert len(pauses) <= 2 and "Too many open files" in pauses[0]["error"]  # by either worker
 
 
+def leave_descriptors(router, n):
+    """From now on it may have so many more than it has; it must be idle, but for what it keeps."""
+    limit = len(router.links()) + n
+    subprocess.run([h.need("prlimit"), f"--pid={router.pid}", f"--nofile={limit}:"], check=True)
+
+
 def test_out_of_descriptors_all_the_same(run, serve):
-    """Fewer than it reckoned with: whoever can't be dialled for is told, nobody is hurt, and it is over when the others have gone."""
-    crowd = Crowd(serve)
+    """Fewer than it reckoned with: who has left the backlog and can't be dialled for is told, all others wait there and are served as
+    soon as descriptors come free; nothing spins, open sessions go on."""
+    target, spare = serve(h.echo), 21
     router = run(h.policy())
-    first, _ = h.socks5(router.front, "127.0.0.1", crowd.port)
-    links = len(router.links())
-    subprocess.run(["prlimit", f"--pid={router.pid}", f"--nofile={links + 21}:{links + 21}"], check=True)
-    clients = [request(router.front, crowd.port) for _ in range(60)]
-    h.wait_until("all descriptors to be taken", lambda: len(router.links()) >= links + 20)
-    assert router.cpu_within(1) < 0.15 * h.SLOW
+    first, _ = h.socks5(router.front, "127.0.0.1", target.port)
+    leave_descriptors(router, spare)
+    clients = [request(router.front, target.port) for _ in range(60)]
+    h.wait_until("accepting to pause", lambda: router.log_entries("accepting pauses"))
+    assert not router.spins()
     first.sendall(b"still here")
     assert h.recv_exactly(first, 10) == b"still here"
     outcomes, _ = serve_all(clients)
-    assert set(outcomes) <= {90, 91} and outcomes.count(90) > 10
-    assert h.socks5(router.front, "127.0.0.1", crowd.port)[1] == 0
-    assert 1 <= len(router.log_entries("accepting pauses")) <= 2
+    # Each of the spare ones may be taken by a client that could not be dialled for, before anybody knew. Then hardly one more: when a
+    # worker lets a descriptor go in order to dial, another one may be faster.
+    assert len(outcomes) == 60 and set(outcomes) <= {90, 91} and outcomes.count(91) <= spare + 9
+    assert h.socks5(router.front, "127.0.0.1", target.port)[1] == 0
+    assert len(router.log_entries("accepting pauses")) <= 2  # by either worker
+
+
+def test_one_descriptor_is_not_enough(run, serve):
+    """The first client shows that, and is told; the next ones wait for a second descriptor, instead of being refused in turn."""
+    target = serve(h.echo)
+    policy = h.policy(workers=1)
+    del policy["admin"]  # it would want one for itself
+    router = run(policy)
+    router.wait_idle()
+    first, _ = h.socks5(router.front, "127.0.0.1", target.port)
+    limit = router.limit("Max open files")
+    leave_descriptors(router, 1)
+    with request(router.front, target.port) as s:
+        assert h.recv_exactly(s, 8)[1] == 91
+    waiting = [request(router.front, target.port) for _ in range(5)]
+    h.wait_until("accepting to pause", lambda: router.log_entries("accepting pauses"))
+    assert not router.spins() and not any(answered(s) for s in waiting)
+    subprocess.run([h.need("prlimit"), f"--pid={router.pid}", f"--nofile={limit}:"], check=True)
+    assert [h.recv_exactly(s, 8)[1] for s in waiting] == [90] * 5
+    first.sendall(b"still here")
+    assert h.recv_exactly(first, 10) == b"still here"
 
 
 def test_the_descriptor_limit_is_raised(run):
-    router = run(h.policy(), prefix=["prlimit", "--nofile=64:4000"])
-    limits = pathlib.Path(f"/proc/{router.pid}/limits").read_text()
-    assert re.search(r"^Max open files\s+4000\s+4000\s", limits, re.M)
+    router = run(h.policy(), prefix=[h.need("prlimit"), "--nofile=64:4000"])
+    assert router.limit("Max open files") == 4000
 
 
 def test_nothing_is_left_behind(run, serve, started):
@@ -270,7 +277,7 @@ def test_nothing_is_left_behind(run, serve, started):
     router.wait_idle()
     h.wait_until("descriptors to be back", lambda: router.descriptors() <= before)
     assert router.pipes() < 32
-    assert router.cpu_within(1) < 0.03 * h.SLOW
+    assert not router.spins()
 
 
 # ---- the end ----
@@ -309,7 +316,7 @@ def test_drain(with_session, how):
     assert router.get("/v1/status")["state"] == "draining"
     ready = router.call("GET", "/readyz")
     assert ready.status == 503 and b"draining" in ready.body and router.call("GET", "/healthz").status == 200
-    assert router.cpu_within(0.5) < 0.1 * h.SLOW and router.alive()
+    assert not router.spins() and router.alive()
     s.shutdown(socket.SHUT_WR)
     assert h.recv_all(s) == b""
     s.close()
