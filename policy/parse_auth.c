@@ -152,11 +152,18 @@ read_networks(struct parse_context *c, const struct json_value *v, void *object)
 	return parse_networks(c, v, &a->auth);
 }
 
+static bool
+read_gssapi(struct parse_context *c, const struct json_value *v, void *object)
+{
+	struct auth_parse *a = object;
+	return parse_gssapi(c, v, &a->auth.gssapi);
+}
+
 static const struct parse_word method_words[] = {
 	{ .text = "none", .value = AUTH_NONE },
 	{ .text = "userpass", .value = AUTH_USERPASS },
 	{ .text = "ident", .value = AUTH_IDENT },
-	{ .text = "gssapi", .later = true },
+	{ .text = "gssapi", .value = AUTH_GSSAPI },
 	{ .text = NULL },
 };
 
@@ -172,7 +179,7 @@ static const struct parse_field auth_fields[] = {
 	{ .key = "users_file", .kind = PARSE_PATH, AT(auth.users_file) },
 	{ .key = "ident", .kind = PARSE_CUSTOM, .read = read_ident },
 	{ .key = "networks", .kind = PARSE_CUSTOM, .read = read_networks },
-	{ .key = "gssapi", .kind = PARSE_LATER },
+	{ .key = "gssapi", .kind = PARSE_CUSTOM, .read = read_gssapi },
 };
 #undef AT
 
@@ -247,6 +254,20 @@ check_ident(struct parse_context *c, const struct json_value *v, const struct po
 }
 
 static bool
+check_gssapi(struct parse_context *c, const struct json_value *v, const struct policy_auth *a)
+{
+	const struct json_value *gssapi = json_member(v, "gssapi");
+	bool asked = (a->methods & AUTH_GSSAPI) != 0;
+	if (asked && gssapi == NULL)
+		parse_error(c, v,
+		    "the method \"gssapi\" needs \"gssapi\", which says where the keytab is");
+	if (!asked && gssapi != NULL)
+		parse_error_at_key(c, gssapi,
+		    "found \"gssapi\", expected the method \"gssapi\", which alone asks for it");
+	return asked == (gssapi != NULL);
+}
+
+static bool
 read_auth(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct auth_parse a = { .auth.ident_timeout_ms = IDENT_TIMEOUT_MS };
@@ -256,6 +277,7 @@ read_auth(struct parse_context *c, const struct json_value *v, void *object)
 	    !read_users_file(c, json_member(v, "users_file"), a.auth.users_file, &from_file))
 		ok = false;
 	ok = ok && check_methods_and_users(c, v, &a.auth) && check_ident(c, v, &a.auth) &&
+	     check_gssapi(c, v, &a.auth) &&
 	     join_users(c, v, &a.auth, &a.users, &from_file);
 	*(struct policy_auth *)object = a.auth;
 	return ok;

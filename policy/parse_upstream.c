@@ -88,6 +88,23 @@ read_tls(struct parse_context *c, const struct json_value *v, void *object)
 	return true;
 }
 
+static bool
+read_auth(struct parse_context *c, const struct json_value *v, void *object)
+{
+	static const struct parse_word words[] = { { .text = "gssapi", .value = true },
+		{ .text = NULL } };
+	struct upstream_parse *u = object;
+	unsigned gssapi;
+	return u->upstream.auth_gssapi = parse_word(c, v, words, &gssapi);
+}
+
+static bool
+read_gssapi(struct parse_context *c, const struct json_value *v, void *object)
+{
+	struct upstream_parse *u = object;
+	return parse_upstream_gssapi(c, v, &u->upstream.gssapi);
+}
+
 #define AT(member) .offset = offsetof(struct upstream_parse, member)
 static const struct parse_field upstream_fields[] = {
 	{ .key = "name", .kind = PARSE_NAME, .flags = PARSE_REQUIRED, AT(upstream.name) },
@@ -125,7 +142,8 @@ static const struct parse_field upstream_fields[] = {
 	    AT(upstream.send_proxy),
 	    .min = 1,
 	    .max = 2 },
-	{ .key = "auth", .kind = PARSE_LATER },
+	{ .key = "auth", .kind = PARSE_CUSTOM, .read = read_auth },
+	{ .key = "gssapi", .kind = PARSE_CUSTOM, .read = read_gssapi },
 };
 #undef AT
 
@@ -242,6 +260,28 @@ fault_of_fast_open(const struct policy_upstream *p)
 }
 
 static bool
+check_gssapi(struct parse_context *c, const struct json_value *v, const struct upstream_parse *u)
+{
+	const struct policy_upstream *p = &u->upstream;
+	const struct json_value *auth = json_member(v, "auth"), *gssapi = json_member(v, "gssapi");
+	if (auth == NULL && gssapi != NULL)
+		parse_error_at_key(c, gssapi,
+		    "found \"gssapi\", expected \"auth\": \"gssapi\", which alone asks for it");
+	else if (auth != NULL && p->scheme != SCHEME_SOCKS5 && p->scheme != SCHEME_SOCKS5_TLS)
+		parse_error_at_key(c, auth,
+		    "found \"auth\" for the scheme \"%s\", expected it for socks5 and socks5+tls "
+		    "only",
+		    p->scheme_text);
+	else if (auth != NULL && p->username != NULL)
+		parse_error_at_key(c, auth,
+		    "found \"auth\": \"gssapi\" with a user name, expected one of them: the "
+		    "proxy knows us by our principal");
+	else
+		return true;
+	return false;
+}
+
+static bool
 check_together(struct parse_context *c, const struct json_value *v, const struct upstream_parse *u)
 {
 	const struct policy_upstream *p = &u->upstream;
@@ -261,6 +301,7 @@ check_together(struct parse_context *c, const struct json_value *v, const struct
 		parse_error_at_key(c, json_member(v, "fast_open"), "%s", fault);
 		ok = false;
 	}
+	ok = check_gssapi(c, v, u) && ok;
 	if (tls != NULL && !has_tls(p->scheme)) {
 		parse_error_at_key(c, tls,
 		    "found \"tls\" for the scheme \"%s\", expected it for socks5+tls and https "
@@ -280,12 +321,16 @@ check_together(struct parse_context *c, const struct json_value *v, const struct
 static bool
 read_upstream(struct parse_context *c, const struct json_value *v, void *object)
 {
-	struct upstream_parse u = { .upstream.tls.verify = true, .upstream.warm_max_age_ms = 60000 };
+	struct upstream_parse u = { .upstream.tls.verify = true,
+		.upstream.warm_max_age_ms = 60000,
+		.upstream.gssapi.protection = GSSAPI_CONFIDENTIALITY };
 	bool ok = parse_object(c, v, upstream_fields, ARRAY_LEN(upstream_fields), &u);
 	ok = check_said_once(c, v, &u) && ok;
 	ok = take_credentials(c, v, &u) && ok;
 	if (ok)
 		ok = check_together(c, v, &u);
+	if (ok && u.upstream.auth_gssapi)
+		ok = parse_gssapi_target(c, &u.upstream.at, &u.upstream.gssapi);
 	explicit_bzero(&u.url, sizeof u.url);
 	*(struct policy_upstream *)object = u.upstream;
 	return ok;

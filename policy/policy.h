@@ -16,6 +16,7 @@
 #include "base/endpoint.h"
 #include "base/log.h"
 #include "base/tls.h"
+#include "socks/command.h"
 
 struct domain_set;
 struct ip_prefix;
@@ -102,6 +103,20 @@ struct policy_network {
 	bool anybody;                  /* `users` is not there: whoever comes is let in, unasked */
 };
 
+struct policy_gssapi_name {
+	const char *principal, *user;
+};
+
+/* How clients prove who they are by Kerberos. */
+struct policy_gssapi {
+	const char *keytab;            /* absolute path, with a key of the service */
+	const char *service;           /* "rcmd", of whatever host */
+	enum gssapi_protection protection;     /* the least that is taken */
+	const char *realm;             /* the one whose principals are users by their name alone; NULL: none */
+	struct policy_gssapi_name *map;        /* sorted by principal */
+	size_t n_map;
+};
+
 struct policy_auth {
 	const char *name;
 	unsigned methods;              /* enum auth_method bits of socks/command.h */
@@ -111,6 +126,7 @@ struct policy_auth {
 	struct policy_network *networks;       /* AUTH_IDENT; the first that has the client decides */
 	size_t n_networks;
 	uint64_t ident_timeout_ms;
+	struct policy_gssapi gssapi;   /* AUTH_GSSAPI */
 };
 
 struct policy_admin {
@@ -156,6 +172,15 @@ struct policy_tls {
 	bool verify;                   /* default true */
 };
 
+/* How we prove who we are. */
+struct policy_upstream_gssapi {
+	const char *keytab;            /* absolute path; NULL: tickets are in ccache */
+	const char *ccache;            /* "FILE:/path"; NULL: keytab, or else the system's default one */
+	const char *principal;         /* ours; NULL: the first of the keytab, or the cache's */
+	const char *target;            /* the proxy's: "rcmd/HOST", the URL's host unless it says another */
+	enum gssapi_protection protection;     /* asked for, and the least that is taken */
+};
+
 struct policy_upstream {
 	const char *name;
 	enum upstream_scheme scheme;
@@ -163,6 +188,8 @@ struct policy_upstream {
 	struct endpoint at;            /* where the proxy is; kind NONE for direct:// */
 	const char *username, *password;       /* NULL: none; may hold {user} and {session} */
 	bool per_client_credentials;   /* either holds {user} or {session} */
+	bool auth_gssapi;              /* that and nothing else is offered; there is no user name */
+	struct policy_upstream_gssapi gssapi;
 	bool resolve_local;
 	uint32_t max_connections;      /* 0: no bound */
 	struct endpoint source;        /* kind NONE: the kernel chooses */
@@ -367,6 +394,11 @@ const struct policy_user *policy_find_user(const struct policy_auth *a, const ch
 /** The first of the block's networks that has the client's address; NULL: none has. */
 const struct policy_network *policy_find_network(const struct policy_auth *a, const struct endpoint *client);
 bool policy_network_has_user(const struct policy_network *n, const char *user);
+/**
+ * Which user a principal is ("alice@EXAMPLE.COM"): what `map` says; else with `realm` its name without that realm; else all of it.
+ * False: it is nobody here (of another realm, or its name can't be a user's).
+ */
+bool policy_gssapi_user(const struct policy_gssapi *g, const char *principal, char *out, size_t cap) WARN_UNUSED;
 
 /** Writes all errors as "NAME:LINE:COLUMN: /pointer: text" lines to a malloc'ed string. */
 char *policy_errors_to_text(const struct policy_errors *e, const char *name);

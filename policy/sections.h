@@ -14,6 +14,10 @@ parse_field_fn parse_listeners, parse_admin, parse_log, parse_limits, parse_time
 parse_field_fn parse_auths;
 /* parse_network.c: object is a struct policy_auth. */
 parse_field_fn parse_networks;
+/* parse_gssapi.c: object is a struct policy_gssapi, a struct policy_upstream_gssapi. */
+parse_field_fn parse_gssapi, parse_upstream_gssapi;
+/* Its target, where the object left it to the proxy's URL. */
+bool parse_gssapi_target(struct parse_context *c, const struct endpoint *proxy, struct policy_upstream_gssapi *g);
 /* parse_upstream.c */
 parse_field_fn parse_upstreams;
 /* parse_route.c: what requests are sent along. parse_rules needs listeners and sets. */

@@ -171,8 +171,6 @@ static const struct faulty doors[] = {
 	    "/admin/listen: \"listener-0\" has it" },
 	{ AUTH("\"methods\": ^[]"), "/auth/0/methods: expected a list of words that is not empty" },
 	{ DOC("\"auth\": [^{\"name\": \"a\"}]"), "/auth/0: the key \"methods\" is missing" },
-	{ AUTH("\"methods\": [^\"gssapi\"]"), "/auth/0/methods/0: \"gssapi\" is known but not" },
-	{ AUTH("\"methods\": [\"none\"], ^\"gssapi\": {}"), "/auth/0/gssapi: known but not available" },
 	{ AUTH("\"methods\": [\"none\"], ^\"ident\": {}"),
 	    "/auth/0/ident: expected the method \"ident\"" },
 	{ AUTH("\"methods\": [\"none\"], ^\"networks\": [{\"ip_cidr\": [\"::1\"]}]"),
@@ -305,11 +303,10 @@ static const struct faulty upstreams[] = {
 	{ UPSTREAM("\"url\": \"socks5://a\", ^\"fast_open\": true, \"send_proxy\": 1"),
 	    "/upstreams/0/fast_open: with \"send_proxy\"" },
 	{ UPSTREAM("\"url\": \"socks5://a\", \"pipeline\": ^1, \"warm\": ^1001, \"warm_max_age\": "
-	           "^\"10ms\", \"fast_open\": ^1, "
-	           "^\"auth\": \"gssapi\""),
+	           "^\"10ms\", \"fast_open\": ^1"),
 	    "/upstreams/0/pipeline: expected true or false|/upstreams/0/warm: from 0 to "
 	    "1000|/upstreams/0/warm_max_age: from \"1s\"|/upstreams/0/fast_open: expected "
-	    "true or false|/upstreams/0/auth: known but" },
+	    "true or false" },
 	{ UPSTREAM("\"url\": \"socks5://a\", \"send_proxy\": ^3"),
 	    "/upstreams/0/send_proxy: expected an integer from 1 to 2, found 3" },
 	{ UPSTREAM("\"url\": \"socks5://a\", \"send_proxy\": ^true"), "/upstreams/0/send_proxy: found true" },

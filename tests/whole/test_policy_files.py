@@ -15,15 +15,16 @@ SCHEMA = json.loads((CONFIGS / "sockroute.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 EXAMPLES = sorted(p for p in CONFIGS.glob("*.json") if not p.name.endswith(".schema.json"))
 HASH = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/"
+KEYTAB = b"\x05\x02\0\0\0\x14\0\x02\0\x01R\0\x04rcmd\0\x01h" + 6 * b"\x07"  # a key of rcmd/h@R
 
 # Every object of a policy that has keys of its own, once.
 WHOLE = {
     "log": {},
     "listeners": [{"listen": "127.0.0.1:1080"}],
-    "auth": [{"name": "a", "methods": ["userpass"], "users": [{"name": "u", "password_hash": HASH}]}],
+    "auth": [{"name": "a", "methods": ["userpass", "gssapi"], "users": [{"name": "u", "password_hash": HASH}], "gssapi": {"keytab": "keys"}}],
     "admin": {"listen": "127.0.0.1:9080"},
     "dns": {"rules": [{"domain_suffix": ["a.example"], "servers": ["192.0.2.1"]}], "cache": {}},
-    "upstreams": [{"name": "u", "url": "https://192.0.2.2", "tls": {}}],
+    "upstreams": [{"name": "u", "url": "https://192.0.2.2", "tls": {}}, {"name": "k", "url": "socks5://192.0.2.3", "auth": "gssapi", "gssapi": {}}],
     "pools": [{"name": "p", "members": [{"name": "u"}], "retry": {}, "sticky": {"key": "user"}, "queue": {}, "outlier": {}, "health": {"check": "http", "target": "http://a.example", "expect": {}}}],
     "chains": [{"name": "c", "hops": ["u"]}],
     "sets": [{"name": "s", "type": "ip", "values": []}],
@@ -36,6 +37,7 @@ WHOLE = {
 
 def check(folder, policy):
     """What `sockroute check` says of it: exit code and lines."""
+    (pathlib.Path(folder) / "keys").write_bytes(KEYTAB)
     path = pathlib.Path(folder) / "policy.json"
     path.write_text(policy if isinstance(policy, str) else json.dumps(policy))
     done = subprocess.run([h.BINARY, "check", str(path)], capture_output=True, text=True, timeout=h.DEADLINE)
@@ -141,6 +143,8 @@ def test_words_and_defaults_of_the_schema_are_taken(folder):
                     at(document, path[:-1])["health"] = health
                 if key == "hash_key":
                     at(document, path)["balance"] = "consistent_hash"
+                if key == "auth":
+                    at(document, path)["url"] = "socks5+tls://192.0.2.2"
                 if key == "type":
                     at(document, path)["values"] = []
                 VALIDATOR.validate(document)
