@@ -73,6 +73,8 @@ explain_read(struct explain_question *q, const struct explain_words *words, cons
 		return "protocol: expected socks4, socks4a, socks5 or http";
 	if (words->command != NULL && !read_command(words->command, &q->command))
 		return "command: expected connect, bind or udp";
+	if (q->to.port == 0 && q->command == SOCKS_CONNECT)
+		return "to: expected HOST:PORT with a port from 1 to 65535";
 	if (words->user != NULL)
 		policy_split_user(words->user, strlen(words->user), q->user, sizeof q->user,
 				  q->session, sizeof q->session);
@@ -247,13 +249,27 @@ candidates_json(struct fleet *f, struct policy_route route)
 	return list;
 }
 
+/* Are all addresses of the name, which would be dialled, forbidden by rules? */
+static bool
+nothing_to_dial(const struct explain_question *q, struct fleet *f, struct policy_route route,
+		const struct policy_request *r)
+{
+	size_t i = 0;
+	if (r->n_addrs == 0 || !path_needs_addresses(q, f, route))
+		return false;
+	while (i < r->n_addrs && policy_address_rejected(fleet_policy(f), r, &r->addrs[i]) >= 0)
+		i++;
+	return i == r->n_addrs;
+}
+
 /* Empty where there is no way now. */
 static json_t *
-path_json(const struct explain_question *q, struct fleet *f, struct policy_route route)
+path_json(const struct explain_question *q, struct fleet *f, struct policy_route route,
+	  const struct policy_request *r)
 {
 	struct path path;
 	json_t *list = json_array();
-	if (list == NULL || !find_path(q, f, route, &path))
+	if (list == NULL || !find_path(q, f, route, &path) || nothing_to_dial(q, f, route, r))
 		return list;
 	if (path.n_hops == 0)
 		(void)json_array_append_new(list, json_string("direct"));
@@ -286,7 +302,8 @@ explain_json(const struct explain_question *q, struct fleet *f,
 	    "{s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "rule", json_text(rule_name(p, d.rule)), "route",
 	    json_text(policy_route_name(p, d.route)), "tried", tried_json(p, &r, d.rule), "resolve",
 	    resolve_text(q, d.route, addresses->asked), "addresses", addresses_json(p, &r),
-	    "candidates", candidates_json(f, d.route), "path", path_json(q, f, d.route));
+	    "candidates", candidates_json(f, d.route), "path",
+	    path_json(q, f, d.route, &r));
 }
 
 /* ---- the call ---- */

@@ -47,6 +47,9 @@ answer_change(struct call *c, const struct control_policy_answer *a)
 	case CONTROL_PUT_MISMATCH:
 		call_answer_problem(c, 412, "%s", a->detail);
 		break;
+	case CONTROL_PUT_UNFIT:
+		call_answer_problem(c, 409, "%s", a->detail);
+		break;
 	case CONTROL_PUT_FAILED:
 		call_answer_problem(c, 500, "%s", a->detail);
 		break;

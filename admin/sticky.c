@@ -2,6 +2,7 @@
  * sticky: the calls on a pool's sticky table: listed, a key pinned by hand, keys let go.
  */
 #include <jansson.h>
+#include <string.h>
 
 #include "admin/call.h"
 #include "admin/handlers.h"
@@ -26,6 +27,32 @@ sticky_pool(struct call *c, uint32_t *pool)
 	}
 	*pool = r.index;
 	return &p->pools[r.index];
+}
+
+/*
+ * The key of the path, spelled as requests' keys are: an address written in another way would never
+ * be met. NULL: answered.
+ */
+static const char *
+sticky_key(struct call *c, const struct policy_pool *p, char out[ENDPOINT_TEXT_MAX])
+{
+	const char *text = call_key(c);
+	size_t len = strlen(text);
+	struct endpoint e = { 0 };
+	enum pool_key kind = p->sticky.key;
+	if (kind == KEY_USER || kind == KEY_SESSION)
+		return text;
+	enum endpoint_error bad = kind == KEY_DESTINATION ? endpoint_from_text(&e, text, len)
+							  : endpoint_set_host(&e, text, len);
+	if (bad != ENDPOINT_OK || (kind == KEY_CLIENT_IP && !endpoint_is_address(&e))) {
+		call_answer_problem(c, 400, "the key: expected %s",
+				    kind == KEY_CLIENT_IP     ? "an IP address"
+				    : kind == KEY_DESTINATION ? "HOST:PORT"
+							      : "a host");
+		return NULL;
+	}
+	return kind == KEY_DESTINATION ? endpoint_to_text(&e, out, ENDPOINT_TEXT_MAX)
+				       : endpoint_host_to_text(&e, out, ENDPOINT_TEXT_MAX);
 }
 
 /* A page, cut out while the table is walked. */
@@ -80,31 +107,36 @@ void
 handle_drop_sticky_key(struct call *c)
 {
 	uint32_t pool;
-	if (sticky_pool(c, &pool) == NULL)
+	char text[ENDPOINT_TEXT_MAX];
+	const struct policy_pool *p = sticky_pool(c, &pool);
+	const char *key = p != NULL ? sticky_key(c, p, text) : NULL;
+	if (key == NULL)
 		return;
-	if (fleet_unpin(call_fleet(c), pool, call_key(c)) > 0)
+	if (fleet_unpin(call_fleet(c), pool, key) > 0)
 		call_answer_nothing(c);
 	else
-		call_answer_problem(c, 404, "there is no key \"%s\"", call_key(c));
+		call_answer_problem(c, 404, "there is no key \"%s\"", key);
 }
 
 void
 handle_put_sticky_key(struct call *c)
 {
 	uint32_t pool;
+	char text[ENDPOINT_TEXT_MAX];
 	const struct policy_pool *p = sticky_pool(c, &pool);
-	json_t *body = p != NULL ? call_read_object(c) : NULL;
+	const char *key = p != NULL ? sticky_key(c, p, text) : NULL;
+	json_t *body = key != NULL ? call_read_object(c) : NULL;
 	if (body == NULL)
 		return;
 	const char *member = json_string_value(json_object_get(body, "member"));
 	if (member == NULL || json_object_size(body) != 1) {
 		call_answer_problem(c, 400, "expected {\"member\": NAME}");
-	} else if (!fleet_pin(call_fleet(c), pool, call_key(c), member)) {
+	} else if (!fleet_pin(call_fleet(c), pool, key, member)) {
 		call_answer_problem(c, 404, "\"%s\" is no member of the pool \"%s\"", member,
 				    p->name);
 	} else {
 		call_answer_json(c, 200,
-				 json_pack("{s:o, s:o, s:o}", "key", json_text(call_key(c)),
+				 json_pack("{s:o, s:o, s:o}", "key", json_text(key),
 					   "member", json_text(member), "expires_in_seconds",
 					   json_seconds(p->sticky.ttl_ms)));
 	}

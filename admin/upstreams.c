@@ -15,14 +15,6 @@
 
 enum { WEIGHT_MAX = 256 };
 
-/* Without credentials: who reads the API need not know them. */
-static json_t *
-url_json(const struct policy_upstream *u)
-{
-	char at[ENDPOINT_TEXT_MAX];
-	return json_sprintf("%s://%s", u->scheme_text, endpoint_to_text(&u->at, at, sizeof at));
-}
-
 /* As PATCH set it, else as the first pool that has it as a member says, else 1. */
 static int
 weight_of(const struct policy *p, uint32_t upstream, const struct board_entry *e)
@@ -65,7 +57,7 @@ upstream_json(struct call *c, size_t i)
 	const struct policy *p = call_policy(c);
 	const struct board_entry *e = fleet_upstream(call_fleet(c), (uint32_t)i);
 	return json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "name",
-			 json_text(p->upstreams[i].name), "url", url_json(&p->upstreams[i]),
+			 json_text(p->upstreams[i].name), "url", json_text(p->upstreams[i].url),
 			 "state", board_state_text(e), "weight", weight_of(p, (uint32_t)i, e),
 			 "sessions_open", (int)board_sessions(e), "warm",
 			 (int)atomic_load(&e->warm), "sessions_total",

@@ -25,6 +25,8 @@ struct place {
 	uint32_t line, column;
 };
 
+enum { BYTE_ORDER_MARK = 0xfeff };
+
 static bool scan_value(struct scan *s, struct json_value *v, unsigned depth);
 
 /* ---- places and errors ---- */
@@ -47,6 +49,9 @@ scan_found(const struct scan *s, char *out, size_t cap)
 		snprintf(out, cap, "the end of the text");
 	else if (len == 0 || (unsigned char)*s->at < 0x20 || *s->at == 0x7f)
 		snprintf(out, cap, "the byte 0x%02x", (unsigned char)*s->at);
+	else if (len > 1)                          /* some of them look like a blank, or like nothing */
+		snprintf(out, cap, "'%.*s' (U+%04X%s)", (int)len, s->at, (unsigned)utf8_read(s->at, len),
+		    utf8_read(s->at, len) == BYTE_ORDER_MARK ? ", a byte order mark" : "");
 	else
 		snprintf(out, cap, "'%.*s'", (int)len, s->at);
 	return out;

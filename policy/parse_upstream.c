@@ -9,6 +9,7 @@
 #include "policy/sections.h"
 
 #include "base/base.h"
+#include "policy/secrets.h"
 #include "policy/upstream_url.h"
 
 enum { CONNECTIONS_MAX = 100000000, WARM_MAX = 1000 };
@@ -18,7 +19,6 @@ enum { CONNECTIONS_MAX = 100000000, WARM_MAX = 1000 };
 struct upstream_parse {
 	struct policy_upstream upstream;
 	struct upstream_url url;
-	bool has_url; /* a sound one */
 	const char *password_file;
 };
 
@@ -38,9 +38,10 @@ read_url(struct parse_context *c, const struct json_value *v, void *object)
 	}
 	u->upstream.scheme = u->url.scheme;
 	u->upstream.at = u->url.at;
-	u->upstream.scheme_text =
-	    arena_copy_text(c->arena, u->url.scheme_text, strlen(u->url.scheme_text));
-	return u->has_url = u->upstream.scheme_text != NULL;
+	u->upstream.url = upstream_url_mask(c->arena, v->text, SECRET_MASK);
+	if (u->upstream.url == NULL)
+		parse_error_memory(c);
+	return u->upstream.url != NULL;
 }
 
 static bool
@@ -306,7 +307,7 @@ check_together(struct parse_context *c, const struct json_value *v, const struct
 		parse_error_at_key(c, tls,
 		    "found \"tls\" for the scheme \"%s\", expected it for socks5+tls and https "
 		    "only",
-		    p->scheme_text);
+		    u->url.scheme_text);
 		ok = false;
 	}
 	if (source != NULL && endpoint_is_address(&p->at) && p->source.kind != p->at.kind) {

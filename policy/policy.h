@@ -184,7 +184,7 @@ struct policy_upstream_gssapi {
 struct policy_upstream {
 	const char *name;
 	enum upstream_scheme scheme;
-	const char *scheme_text;       /* as written: "socks5h" stays */
+	const char *url;               /* as written, but for its password, which is "***" */
 	struct endpoint at;            /* where the proxy is; kind NONE for direct:// */
 	const char *username, *password;       /* NULL: none; may hold {user} and {session} */
 	bool per_client_credentials;   /* either holds {user} or {session} */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "policy/arena.h"
 
 static const struct {
 	const char *text;
@@ -101,6 +102,15 @@ upstream_url_find_password(const char *text, size_t *at, size_t *len)
 	*at = (size_t)(colon + 1 - text);
 	*len = (size_t)(s.at_sign - colon - 1);
 	return true;
+}
+
+char *
+upstream_url_mask(struct arena *a, const char *text, const char *mask)
+{
+	size_t at, len;
+	if (!upstream_url_find_password(text, &at, &len))
+		return arena_copy_text(a, text, strlen(text));
+	return arena_print(a, "%.*s%s%s", (int)at, text, mask, text + at + len);
 }
 
 static const char *

@@ -15,6 +15,8 @@
 #include "base/endpoint.h"
 #include "policy/policy.h"
 
+struct arena;
+
 enum { CREDENTIAL_MAX = 255 }; /* bytes of a user name or a password, as RFC 1929 carries them */
 
 struct upstream_url {
@@ -32,6 +34,8 @@ const char *upstream_url_read(
 
 /** Where the password stands in the text, still encoded. False: it has none. */
 bool upstream_url_find_password(const char *text, size_t *at, size_t *len);
+/** The same text with `mask` for its password; NULL: out of memory. */
+char *upstream_url_mask(struct arena *a, const char *text, const char *mask) WARN_UNUSED;
 
 /** Percent-decodes into out (cap bytes with NUL). False: a faulty %XX, a NUL, or too long. */
 bool percent_decode(const char *text, size_t len, char *out, size_t cap);

@@ -38,6 +38,15 @@ utf8_length(const char *text, size_t len)
 	return 0;
 }
 
+uint32_t
+utf8_read(const char *text, size_t len)
+{
+	uint32_t point = (unsigned char)text[0] & (len == 1 ? 0x7fu : 0xffu >> (len + 1));
+	for (size_t i = 1; i < len; i++)
+		point = point << 6 | ((unsigned char)text[i] & 0x3f);
+	return point;
+}
+
 size_t
 utf8_write(uint32_t point, char *out)
 {

@@ -59,7 +59,8 @@ uint64_t control_rule_hits(struct control *c, const struct policy *p, size_t rul
 
 /* ---- policy ---- */
 
-enum control_put { CONTROL_PUT_OK, CONTROL_PUT_FAULTY, CONTROL_PUT_MISMATCH /* If-Match */, CONTROL_PUT_FAILED /* the system */ };
+enum control_put { CONTROL_PUT_OK, CONTROL_PUT_FAULTY, CONTROL_PUT_MISMATCH /* If-Match */,
+	CONTROL_PUT_UNFIT /* for the state that this process is in */, CONTROL_PUT_FAILED /* the system */ };
 
 struct control_policy_change {
 	const char *text;                      /* copied; NULL: read the file again */
@@ -71,7 +72,7 @@ struct control_policy_change {
 struct control_policy_answer {
 	enum control_put result;
 	const struct policy_errors *errors;    /* FAULTY */
-	const char *detail;                    /* FAILED, MISMATCH */
+	const char *detail;                    /* the others that are not OK */
 	uint64_t revision;                     /* OK */
 	const char *etag;
 };

@@ -416,7 +416,11 @@ prepare(struct control *c, struct change *ch)
 	struct policy_errors errors;
 	char why[256];
 	if (atomic_load(&c->state) != CONTROL_RUNNING) {
-		change_failed(c, ch, CONTROL_PUT_FAILED, "draining");
+		change_failed(c, ch, CONTROL_PUT_UNFIT, "draining");
+		return NULL;
+	}
+	if (ch->persist && c->policy_path == NULL) {
+		change_failed(c, ch, CONTROL_PUT_UNFIT, "there is no policy file to write: it was started without one");
 		return NULL;
 	}
 	if (ch->if_match != NULL && strcmp(ch->if_match, c->revision->policy->etag) != 0) {
@@ -433,10 +437,8 @@ prepare(struct control *c, struct change *ch)
 	}
 	if (r == NULL) {
 		change_answer(c, ch, &(struct control_policy_answer){ .result = CONTROL_PUT_FAULTY, .errors = &errors });
-	} else if (ch->persist &&
-		   (c->policy_path == NULL || !write_policy_file(c->policy_path, r->policy->text, r->policy->text_len))) {
-		snprintf(why, sizeof why, "can't write the policy's file: %s",
-			 c->policy_path == NULL ? "there is none" : strerror(errno));
+	} else if (ch->persist && !write_policy_file(c->policy_path, r->policy->text, r->policy->text_len)) {
+		snprintf(why, sizeof why, "can't write the policy's file: %s", strerror(errno));
 		revision_unref(r);
 		r = NULL;
 		change_failed(c, ch, CONTROL_PUT_FAILED, why);

@@ -8,7 +8,6 @@
 
 #include "base/base.h"
 
-/* DESIGN.md chapter 4, line by line. */
 static const struct verdict_row {
 	const char *text;
 	uint8_t socks5, socks4;

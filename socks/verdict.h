@@ -1,6 +1,5 @@
 /*
- * verdict: how a request ended, in one enum, with one table to the codes of each protocol
- * (DESIGN.md chapter 4).
+ * verdict: how a request ended, in one enum, with one table to the codes of each protocol.
  *
  * Every way in which a request can fail is a verdict; the client's codec turns it into bytes
  * through the table, the dialer's policy (blame, retry) hangs on it, and logs and the API print its

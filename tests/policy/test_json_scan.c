@@ -48,7 +48,9 @@ static const struct {
 } faulty[] = {
 	{ "", "1:1 : expected a value, found the end of the text" },
 	{ "  \n ", "2:2 : expected a value, found the end of the text" },
-	{ "\xef\xbb\xbf{}", "1:1 : expected a value, found '\xef\xbb\xbf'" },
+	{ "\xef\xbb\xbf{}", "1:1 : expected a value, found '\xef\xbb\xbf' (U+FEFF, a byte order mark)" },
+	{ "{\xc2\xa0}", "1:2 : expected a key, in double quotes, found '\xc2\xa0' (U+00A0)" },
+	{ "[\xf0\x9f\x98\x80]", "1:2 : expected a value, found '\xf0\x9f\x98\x80' (U+1F600)" },
 	{ "{", "1:2 : expected a key, in double quotes, found the end of the text" },
 	{ "{a:1}", "1:2 : expected a key, in double quotes, found 'a'" },
 	{ "{\"a\" 1}", "1:6 : expected ':' behind the key, found '1'" },

@@ -710,7 +710,7 @@ check_dns(const struct policy_dns *d)
 static void
 check_upstreams(const struct policy_upstream *u)
 {
-	assert_string_equal(u[0].scheme_text, "socks5h");
+	assert_string_equal(u[0].url, "socks5h://al%69ce:***@192.0.2.10");
 	assert_int_equal(u[0].scheme, SCHEME_SOCKS5);
 	check_text(&u[0].at, "192.0.2.10:1080");
 	assert_string_equal(u[0].username, "alice");

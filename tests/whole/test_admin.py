@@ -1,4 +1,5 @@
 """The admin API: who may talk to it, the shape of each call, changes, and what ill will does to it."""
+import http.client
 import json
 import os
 import re
@@ -201,7 +202,9 @@ def test_upstreams_and_pages(rich_run):
     for u in all_of_them["upstreams"]:
         assert set(u) >= {"name", "url", "state", "weight", "sessions_open", "sessions_total", "failures_total", "connect_ms", "bytes",
                           "last_check"}
-        assert u["state"] == "unknown" and u["last_check"] is None and "secret" not in u["url"]
+        assert u["state"] == "unknown" and u["last_check"] is None
+    assert [u["url"] for u in all_of_them["upstreams"]] == [
+        rich_run.policy["upstreams"][0]["url"].replace("very-secret-password", "***"), rich_run.policy["upstreams"][1]["url"]]
     assert [u["weight"] for u in all_of_them["upstreams"]] == [1, 3]
     page = rich_run.get("/v1/upstreams?limit=1&offset=1")
     assert page["total"] == 2 and [u["name"] for u in page["upstreams"]] == ["two"]
@@ -382,6 +385,16 @@ def test_explain_tells_which_address_must_not_be_dialled(rich_run):
     assert {a["address"]: a["rejected_by"] for a in e["addresses"]} == {"10.9.8.8": "inner", "192.0.2.1": None}
 
 
+def test_explain_knows_no_way_where_all_addresses_are_forbidden(run):
+    hosts = {"one.internal": ["10.9.8.8"], "two.internal": ["10.9.8.8", "192.0.2.1"]}
+    r = run(h.policy(dns={"hosts": hosts}, rules=[{"name": "inner", "match": {"ip_cidr": ["10.0.0.0/8"]}, "route": "reject"}]))
+    e = explain(r, to="two.internal:80")
+    assert e["rule"] == "default" and e["path"] == ["direct"]
+    e = explain(r, to="one.internal:80")
+    assert e["rule"] == "default" and e["addresses"] == [{"address": "10.9.8.8", "rejected_by": "inner"}] and e["path"] == []
+    assert h.socks5(r.front, "one.internal", 80)[1] == 2
+
+
 def test_explain_says_why_a_member_is_out(rich_run):
     rich_run.call("PATCH", "/v1/upstreams/one", {"state": "disabled"})
     e = explain(rich_run, to="192.0.2.1:80", listener="front")
@@ -406,7 +419,7 @@ def test_explain_does_what_a_request_does(run, serve):
 
 
 def test_explain_refuses_what_is_no_question(rich_run):
-    for query in ("", "to=example.com", "to=example.com:99999", "to=:80", "to=a%00b:80", "to=x:1&client=nobody", "to=x:1&protocol=gopher",
+    for query in ("", "to=example.com", "to=example.com:99999", "to=:80", "to=x:0", "to=a%00b:80", "to=x:1&client=nobody", "to=x:1&protocol=gopher",
                   "to=x:1&command=dance", "what=x"):
         is_problem(rich_run.call("GET", f"/v1/explain?{query}"), 400)
     is_problem(rich_run.call("GET", "/v1/explain?to=x:1&listener=nobody"), 404)
@@ -521,6 +534,16 @@ def test_persist_without_a_way_to_write_changes_nothing(rich_run):
     assert rich_run.get("/v1/policy")["default_route"] == "both"
 
 
+def test_persist_without_a_file_is_refused(process):
+    front, api = h.free_port(), h.free_port()
+    process([h.BINARY, "run", "--listen", f"127.0.0.1:{front}", "--admin", f"127.0.0.1:{api}"], "sockroute", api)
+    conn = http.client.HTTPConnection("127.0.0.1", api, timeout=h.DEADLINE * h.SLOW)
+    conn.request("PUT", "/v1/policy?persist=true", json.dumps(h.policy()))
+    r = conn.getresponse()
+    is_problem(h.Answer(r, r.read()), 409)
+    conn.close()
+
+
 def test_reload(rich_run):
     changed = dict(rich_run.policy, default_route="direct")
     rich_run.write_policy(changed)
@@ -556,7 +579,7 @@ def test_while_draining_the_api_stays(rich_run, serve):
     h.wait_until("the drain", lambda: rich_run.get("/v1/status")["state"] == "draining")
     assert is_problem(rich_run.call("GET", "/readyz"), 503)["detail"] == "draining"
     assert rich_run.call("GET", "/healthz").status == 200
-    is_problem(rich_run.call("PUT", "/v1/policy", rich_run.policy), 500)
+    is_problem(rich_run.call("PUT", "/v1/policy", rich_run.policy), 409)
     s.sendall(b"still")
     assert h.recv_exactly(s, 5) == b"still"
     s.close()

@@ -79,6 +79,25 @@ def test_sticky_sessions(pool):
     assert p.router.call("GET", "/v1/pools/nobody/sticky").status == 404
 
 
+@pytest.mark.parametrize("kind, written, key, none", [
+    ("client_ip", "::ffff:127.0.0.1", "127.0.0.1", "localhost"),
+    ("destination_host", "Example.COM.", "example.com", "a..b"),
+    ("destination", "Example.COM:80", "example.com:80", "example.com"),
+])
+def test_a_sticky_key_is_met_however_it_is_written(pool, kind, written, key, none):
+    p = pool(["a", "b"], sticky={"key": kind})
+    path = "/v1/pools/pool/sticky/"
+    for member in ("a", "b"):
+        put = p.router.call("PUT", path + written, {"member": member})
+        assert put.status == 200 and put.json["key"] == key
+        name, s = who_answers(p.router, host="example.com")
+        s.close()
+        assert name == member
+    assert [e["key"] for e in p.router.get("/v1/pools/pool/sticky")["sticky"]] == [key]
+    assert p.router.call("PUT", path + none, {"member": "a"}).status == 400
+    assert p.router.call("DELETE", path + written).status == 204
+
+
 def test_a_sticky_key_moves_when_its_member_goes(pool):
     p = pool(["a", "b"], sticky={"key": "user"}, retry={"attempts": 1}, front=with_users())
     mine = as_user(p.router, "alice")
