@@ -272,7 +272,7 @@ check_gssapi(struct parse_context *c, const struct json_value *v, const struct u
 		parse_error_at_key(c, auth,
 		    "found \"auth\" for the scheme \"%s\", expected it for socks5 and socks5+tls "
 		    "only",
-		    p->scheme_text);
+		    u->url.scheme_text);
 	else if (auth != NULL && p->username != NULL)
 		parse_error_at_key(c, auth,
 		    "found \"auth\": \"gssapi\" with a user name, expected one of them: the "
