@@ -3,7 +3,11 @@
  * associations. tests/bench/udp.py calls it.
  *
  *   bench_udp serve PORT [THREADS]
- *   bench_udp echo --to PORT [--socks5 PORT] [--threads N] [--associations N] [--window N] [--bytes N] [--warm S] [--seconds S]
+ *   bench_udp echo --to PORT [--socks5 PORT] [--threads N] [--associations N] [--window N] [--bytes N] [--warm S] [--seconds S] [--runs]
+ *
+ * With --runs a client hands what fills its window to the kernel as one message, which the kernel cuts (UDP_SEGMENT), as programs
+ * that speak QUIC do; without it each datagram by itself. Both ends take what the kernel has put together (UDP_GRO), and the echo
+ * answers a message as it came, so that on either side of a proxy that sends runs there are runs.
  *
  * All on 127.0.0.1. One JSON object on stdout: echoes in the measured time, echoes in all, datagrams lost, latencies. A window that
  * has brought nothing for LOST_MS counts as lost and is filled again.
@@ -21,13 +25,23 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BATCH = 32, BYTES_MAX = 2048, HEADER = 10, LOST_MS = 100, THREADS_MAX = 16, STAMP = 16, MICROS_MAX = 100000 };
+/* linux/udp.h, whose other names clash */
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+enum { BATCH = 32, BYTES_MAX = 2048, HEADER = 10, LOST_MS = 100, THREADS_MAX = 16, STAMP = 16, MICROS_MAX = 100000, MESSAGE_MAX = 65536 };
 
 struct options {
+	bool runs;
 	uint16_t to, socks5;
 	unsigned threads, associations, window, bytes;
 	double warm, seconds;
@@ -44,7 +58,11 @@ struct batch {
 	struct mmsghdr messages[BATCH];
 	struct iovec pieces[BATCH];
 	struct sockaddr_in peers[BATCH];
-	uint8_t bytes[BATCH][BYTES_MAX + HEADER];
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+	} control[BATCH];
+	uint8_t bytes[BATCH][MESSAGE_MAX];
 };
 
 struct client {
@@ -84,11 +102,13 @@ at_port(uint16_t port)
 static int
 open_socket(int type)
 {
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), large = 4 << 20;
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), large = 4 << 20, on = 1;
 	if (fd < 0)
 		give_up("socket");
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large) != 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof large);
+	if (type == SOCK_DGRAM)
+		(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
 	return fd;
 }
 
@@ -100,11 +120,56 @@ reset(struct batch *b)
 		b->messages[i].msg_hdr = (struct msghdr){ .msg_name = &b->peers[i],
 							  .msg_namelen = sizeof b->peers[i],
 							  .msg_iov = &b->pieces[i],
-							  .msg_iovlen = 1 };
+							  .msg_iovlen = 1,
+							  .msg_control = &b->control[i],
+							  .msg_controllen = sizeof b->control[i].bytes };
 	}
 }
 
+/* The length of the datagrams that came as this message. */
+static unsigned
+segment_of(struct mmsghdr *m)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr);
+	int segment = 0;
+	if (c != NULL && c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
+		memcpy(&segment, CMSG_DATA(c), sizeof segment);
+	return segment > 0 ? (unsigned)segment : m->msg_len;
+}
+
+/* The kernel is to cut the i-th message into datagrams of this length. */
+static void
+cut(struct batch *b, unsigned i, unsigned segment)
+{
+	struct msghdr *m = &b->messages[i].msg_hdr;
+	uint16_t len = (uint16_t)segment;
+	m->msg_control = &b->control[i];
+	m->msg_controllen = CMSG_SPACE(sizeof len);
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	c->cmsg_level = SOL_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof len);
+	memcpy(CMSG_DATA(c), &len, sizeof len);
+}
+
 /* ---- the echo ---- */
+
+static void
+answer(struct batch *b, unsigned n, int fd)
+{
+	for (unsigned i = 0; i < n; i++) {
+		unsigned segment = segment_of(&b->messages[i]);
+		b->pieces[i].iov_len = b->messages[i].msg_len;
+		b->messages[i].msg_hdr.msg_control = NULL;
+		b->messages[i].msg_hdr.msg_controllen = 0;
+		if (segment < b->messages[i].msg_len)
+			cut(b, i, segment);
+	}
+	for (unsigned at = 0; at < n;) {
+		int sent = sendmmsg(fd, b->messages + at, n - at, 0);
+		at += sent > 0 ? (unsigned)sent : 1;
+	}
+}
 
 static void *
 serve(void *arg)
@@ -118,10 +183,8 @@ serve(void *arg)
 	for (;;) {
 		reset(b);
 		int n = recvmmsg(fd, b->messages, BATCH, MSG_WAITFORONE, NULL);
-		for (int i = 0; i < n; i++)
-			b->pieces[i].iov_len = b->messages[i].msg_len;
 		if (n > 0)
-			(void)sendmmsg(fd, b->messages, (unsigned)n, 0);
+			answer(b, (unsigned)n, fd);
 	}
 }
 
@@ -178,22 +241,71 @@ open_association(struct association *a, const struct options *o)
 }
 
 static void
+write_datagram(const struct association *a, uint8_t *out, uint64_t now)
+{
+	uint64_t stamp[2] = { now, (uint64_t)(uintptr_t)a };
+	memcpy(out, a->header, a->header_len);
+	memcpy(out + a->header_len, stamp, STAMP);
+}
+
+/* n datagrams as one message. Returns how many went. */
+static unsigned
+send_run(struct client *c, struct association *a, struct batch *b, unsigned n)
+{
+	unsigned len = a->header_len + c->o->bytes;
+	uint64_t now = now_ns();
+	n = n < MESSAGE_MAX / len - 1 ? n : MESSAGE_MAX / len - 1;
+	for (unsigned i = 0; i < n; i++)
+		write_datagram(a, b->bytes[0] + (size_t)i * len, now);
+	b->pieces[0] = (struct iovec){ b->bytes[0], (size_t)n * len };
+	b->messages[0].msg_hdr = (struct msghdr){ .msg_iov = &b->pieces[0], .msg_iovlen = 1 };
+	if (n > 1)
+		cut(b, 0, len);
+	return sendmsg(a->fd, &b->messages[0].msg_hdr, MSG_DONTWAIT) > 0 ? n : 0;
+}
+
+/* The same, each by itself. */
+static unsigned
+send_each(struct client *c, struct association *a, struct batch *b, unsigned n)
+{
+	uint64_t now = now_ns();
+	for (unsigned i = 0; i < n; i++) {
+		write_datagram(a, b->bytes[i], now);
+		b->pieces[i] = (struct iovec){ b->bytes[i], a->header_len + c->o->bytes };
+		b->messages[i].msg_hdr = (struct msghdr){ .msg_iov = &b->pieces[i], .msg_iovlen = 1 };
+	}
+	int sent = sendmmsg(a->fd, b->messages, n, MSG_DONTWAIT);
+	return sent > 0 ? (unsigned)sent : 0;
+}
+
+static void
 fill(struct client *c, struct association *a, struct batch *b)
 {
 	while (a->on_the_way < c->o->window) {
 		unsigned n = c->o->window - a->on_the_way < BATCH ? c->o->window - a->on_the_way : BATCH;
-		uint64_t stamp[2] = { now_ns(), (uint64_t)(uintptr_t)a };
-		for (unsigned i = 0; i < n; i++) {
-			memcpy(b->bytes[i], a->header, a->header_len);
-			memcpy(b->bytes[i] + a->header_len, stamp, STAMP);
-			b->pieces[i] = (struct iovec){ b->bytes[i], a->header_len + c->o->bytes };
-			b->messages[i].msg_hdr = (struct msghdr){ .msg_iov = &b->pieces[i], .msg_iovlen = 1 };
-		}
-		int sent = sendmmsg(a->fd, b->messages, n, MSG_DONTWAIT);
-		if (sent <= 0)
+		unsigned sent = c->o->runs ? send_run(c, a, b, n) : send_each(c, a, b, n);
+		if (sent == 0)
 			return;
-		a->on_the_way += (unsigned)sent;
-		c->sent += (uint64_t)sent;
+		a->on_the_way += sent;
+		c->sent += sent;
+	}
+}
+
+static void
+take_one(struct client *c, struct association *a, const uint8_t *bytes, size_t len, uint64_t now)
+{
+	uint64_t stamp[2];
+	memcpy(stamp, bytes + a->header_len, STAMP);
+	if (len != a->header_len + c->o->bytes || stamp[1] != (uint64_t)(uintptr_t)a) {
+		c->bad++;
+		return;
+	}
+	uint64_t us = (now - stamp[0]) / 1000;
+	c->total++;
+	a->on_the_way -= a->on_the_way > 0;
+	if (atomic_load_explicit(&measuring, memory_order_relaxed)) {
+		c->done++;
+		c->micros[us < MICROS_MAX ? us : MICROS_MAX - 1]++;
 	}
 }
 
@@ -204,23 +316,15 @@ take(struct client *c, struct association *a, struct batch *b)
 	int n = recvmmsg(a->fd, b->messages, BATCH, MSG_DONTWAIT, NULL);
 	uint64_t now = now_ns();
 	for (int i = 0; i < n; i++) {
-		uint64_t stamp[2];
-		memcpy(stamp, b->bytes[i] + a->header_len, STAMP);
-		if (b->messages[i].msg_len != a->header_len + c->o->bytes || stamp[1] != (uint64_t)(uintptr_t)a) {
-			c->bad++;
-			continue;
-		}
-		uint64_t us = (now - stamp[0]) / 1000;
-		c->total++;
-		if (atomic_load_explicit(&measuring, memory_order_relaxed)) {
-			c->done++;
-			c->micros[us < MICROS_MAX ? us : MICROS_MAX - 1]++;
+		unsigned segment = segment_of(&b->messages[i]), left = b->messages[i].msg_len;
+		for (const uint8_t *at = b->bytes[i]; left > 0; at += segment) {
+			unsigned len = segment < left ? segment : left;
+			take_one(c, a, at, len, now);
+			left -= len;
 		}
 	}
-	if (n > 0) {
-		a->on_the_way -= a->on_the_way < (unsigned)n ? a->on_the_way : (unsigned)n;
+	if (n > 0)
 		a->heard_ns = now;
-	}
 	fill(c, a, b);
 }
 
@@ -349,7 +453,8 @@ main(int argc, char **argv)
 	static const struct option names[] = {
 		{ "to", 1, NULL, 't' },           { "socks5", 1, NULL, 's' }, { "threads", 1, NULL, 'n' },
 		{ "associations", 1, NULL, 'a' }, { "window", 1, NULL, 'w' }, { "bytes", 1, NULL, 'b' },
-		{ "warm", 1, NULL, 'W' },         { "seconds", 1, NULL, 'S' }, { NULL, 0, NULL, 0 },
+		{ "warm", 1, NULL, 'W' },         { "seconds", 1, NULL, 'S' }, { "runs", 0, NULL, 'r' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct options o = { .threads = 1, .associations = 1, .window = 16, .bytes = 64, .warm = 0.3, .seconds = 1 };
 	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
@@ -364,6 +469,7 @@ main(int argc, char **argv)
 		case 'b': o.bytes = number(optarg, STAMP, BYTES_MAX); break;
 		case 'W': o.warm = strtod(optarg, NULL); break;
 		case 'S': o.seconds = strtod(optarg, NULL); break;
+		case 'r': o.runs = true; break;
 		default: return 2;
 		}
 	}
