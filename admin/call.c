@@ -17,7 +17,7 @@
 #include "router/control.h"
 #include "upstream/fleet.h"
 
-enum { ANSWER_HEADERS_MAX = 4, DETAIL_MAX = 1024 };
+enum { ANSWER_HEADERS_MAX = 4, DETAIL_MAX = 1024, STREAM_BLOCK = 4096 };
 
 struct argument {
 	char *name, *value;
@@ -33,6 +33,7 @@ struct answer {
 		char *value;
 	} headers[ANSWER_HEADERS_MAX];
 	size_t n_headers;
+	struct call_stream stream; /* read NULL: it is `text` */
 };
 
 struct call {
@@ -45,7 +46,7 @@ struct call {
 	bool bad_arguments;
 	char *body;
 	size_t body_len, body_cap, body_dropped;
-	bool waits, has_waited, answered;
+	bool waits, is_unsent, answered;
 	struct answer answer;
 	call_sent_fn *when_sent;
 };
@@ -61,9 +62,9 @@ struct waiting {
 /* ---- all of them ---- */
 
 void
-calls_init(struct calls *all, struct control *c)
+calls_init(struct calls *all, struct control *c, struct event_feed *feed)
 {
-	*all = (struct calls){ .control = c };
+	*all = (struct calls){ .control = c, .feed = feed };
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->changed, NULL);
 	list_init(&all->waiting);
@@ -135,6 +136,8 @@ static void
 answer_free(struct answer *a)
 {
 	free(a->text);
+	if (a->stream.read != NULL)
+		a->stream.over(a->stream.arg);
 	for (size_t i = 0; i < a->n_headers; i++)
 		free(a->headers[i].value);
 	*a = (struct answer){ 0 };
@@ -148,7 +151,7 @@ call_free(struct call *c)
 	release_body(c);
 	if (c->when_sent != NULL)
 		c->when_sent(c->all->control);
-	if (c->has_waited) {
+	if (c->is_unsent) {
 		pthread_mutex_lock(&c->all->lock);
 		c->all->unsent--;
 		pthread_cond_signal(&c->all->changed);
@@ -169,6 +172,18 @@ struct control *
 call_control(const struct call *c)
 {
 	return c->all->control;
+}
+
+struct event_feed *
+call_feed(const struct call *c)
+{
+	return c->all->feed;
+}
+
+struct MHD_Connection *
+call_connection(const struct call *c)
+{
+	return c->connection;
 }
 
 struct fleet *
@@ -427,6 +442,19 @@ call_answer_nothing(struct call *c)
 	answer(c, 204, NULL, NULL, 0);
 }
 
+void
+call_answer_stream(struct call *c, const struct call_stream *stream)
+{
+	pthread_mutex_lock(&c->all->lock);
+	c->all->unsent++;
+	c->is_unsent = true;
+	pthread_mutex_unlock(&c->all->lock);
+	answer(c, 200, stream->type, NULL, 0);
+	c->answer.stream = *stream;
+	fleet_unref(c->fleet);
+	c->fleet = NULL;
+}
+
 static json_t *
 problem(unsigned status, const char *detail)
 {
@@ -479,16 +507,33 @@ call_when_sent(struct call *c, call_sent_fn *fn)
 	c->when_sent = fn;
 }
 
+/* What it holds is the response's then. NULL: out of memory. */
+static struct MHD_Response *
+make_response(struct answer *a)
+{
+	struct MHD_Response *r;
+	if (a->stream.read != NULL)
+		r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
+						      a->stream.read, a->stream.arg,
+						      a->stream.over);
+	else
+		r = MHD_create_response_from_buffer(
+		    a->len, a->text != NULL ? a->text : "",
+		    a->text != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	if (r != NULL) {
+		a->text = NULL;
+		a->stream.read = NULL;
+	}
+	return r;
+}
+
 bool
 call_queue(struct call *c)
 {
 	struct answer *a = &c->answer;
-	struct MHD_Response *r = MHD_create_response_from_buffer(
-	    a->len, a->text != NULL ? a->text : "",
-	    a->text != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	struct MHD_Response *r = make_response(a);
 	if (r == NULL)
 		return false;
-	a->text = NULL;
 	if (a->type != NULL)
 		(void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, a->type);
 	(void)MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
@@ -515,7 +560,7 @@ call_wait(struct call *c)
 		return NULL;
 	}
 	w->call = c;
-	c->waits = c->has_waited = true;
+	c->waits = c->is_unsent = true;
 	c->all->unsent++;
 	list_init(&w->link);
 	list_append(&c->all->waiting, &w->link);

@@ -13,9 +13,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <jansson.h>
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "base/base.h"
 #include "base/list.h"
@@ -24,6 +26,7 @@
 struct MHD_Connection;
 struct call;
 struct control;
+struct event_feed;
 struct fleet;
 struct policy_errors;
 struct route;
@@ -32,10 +35,11 @@ struct waiting;
 /* All calls of an API: what they share. */
 struct calls {
 	struct control *control;
+	struct event_feed *feed;
 	pthread_mutex_t lock; /* over what follows */
 	pthread_cond_t changed;
 	struct list waiting;
-	unsigned unsent;   /* calls that have waited and are not over yet */
+	unsigned unsent;   /* calls that have waited, or are answered by a stream, and are not over yet */
 	size_t body_bytes; /* held by all requests under way */
 	bool stopping;
 };
@@ -47,7 +51,7 @@ enum {
 	CALL_ARGUMENTS_MAX = 32,
 };
 
-void calls_init(struct calls *all, struct control *c);
+void calls_init(struct calls *all, struct control *c, struct event_feed *feed);
 /**
  * From now on nobody may wait; those who do are told 503, and up to a second is given for the
  * answers to leave.
@@ -58,6 +62,8 @@ void calls_destroy(struct calls *all);
 /* ---- for handlers ---- */
 
 struct control *call_control(const struct call *c);
+struct event_feed *call_feed(const struct call *c);
+struct MHD_Connection *call_connection(const struct call *c);
 /** The fleet and the policy in force when the request came; valid until it is over. */
 struct fleet *call_fleet(const struct call *c);
 const struct policy *call_policy(const struct call *c);
@@ -94,6 +100,17 @@ void call_answer_errors(struct call *c, unsigned status, const struct policy_err
  * A header of the answer; at most 4. `name` is a literal, the value is copied. Before the answer.
  */
 void call_add_header(struct call *c, const char *name, const char *value);
+
+/* An answer whose end is not known. Both are called by the HTTP thread, as libmicrohttpd says of
+ * MHD_create_response_from_callback(); over comes once, last. */
+struct call_stream {
+	const char *type;
+	ssize_t (*read)(void *arg, uint64_t at, char *out, size_t cap);
+	void (*over)(void *arg);
+	void *arg;
+};
+/** 200. The call lets go of its fleet and policy: they are not asked for any more. */
+void call_answer_stream(struct call *c, const struct call_stream *stream);
 
 typedef void call_sent_fn(struct control *c);
 /** Calls fn once the answer has left, or can't any more. */

@@ -54,6 +54,9 @@ void handle_reload_policy(struct call *c);
 /* explain.c */
 void handle_explain(struct call *c);
 
+/* events.c */
+void handle_events(struct call *c);
+
 /* dns.c */
 void handle_dns_cache(struct call *c);
 void handle_drop_dns(struct call *c);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "admin/call.h"
+#include "admin/events.h"
 #include "admin/gate.h"
 #include "admin/routes.h"
 #include "base/log.h"
@@ -218,15 +219,17 @@ admin_start(struct control *c, const struct endpoint *listen_at, int inherited, 
 {
 	char at[ENDPOINT_TEXT_MAX];
 	struct admin *a = calloc(1, sizeof *a);
-	int fd = a == NULL || inherited >= 0 ? inherited : open_socket(listen_at);
-	if (a == NULL || fd < 0) {
+	struct event_feed *feed = a != NULL ? event_feed_new(c) : NULL;
+	int fd = feed == NULL || inherited >= 0 ? inherited : open_socket(listen_at);
+	if (feed == NULL || fd < 0) {
 		snprintf(why, cap, "admin %s: %s", endpoint_to_text(listen_at, at, sizeof at),
 			 strerror(errno));
+		event_feed_free(feed);
 		free(a);
 		return NULL;
 	}
 	a->loopback = endpoint_is_loopback(listen_at);
-	calls_init(&a->calls, c);
+	calls_init(&a->calls, c, feed);
 	a->daemon = MHD_start_daemon(
 	    MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
 	    NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
@@ -240,6 +243,7 @@ admin_start(struct control *c, const struct endpoint *listen_at, int inherited, 
 		return a;
 	snprintf(why, cap, "admin: libmicrohttpd did not start");
 	close(fd);
+	event_feed_free(feed);
 	calls_destroy(&a->calls);
 	free(a);
 	return NULL;
@@ -258,6 +262,7 @@ admin_quiesce(struct admin *a)
 	int fd = MHD_quiesce_daemon(a->daemon);
 	if (fd >= 0)
 		close(fd);
+	event_feed_end(a->calls.feed);
 }
 
 void
@@ -265,8 +270,10 @@ admin_stop(struct admin *a)
 {
 	if (a == NULL)
 		return;
+	event_feed_end(a->calls.feed);
 	calls_stop(&a->calls);
 	MHD_stop_daemon(a->daemon); /* closes the socket as well */
+	event_feed_free(a->calls.feed);
 	calls_destroy(&a->calls);
 	free(a);
 }

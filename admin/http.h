@@ -25,8 +25,8 @@ struct admin *admin_start(struct control *c, const struct endpoint *listen, int 
 /** Its listening socket, to be handed over; it stays the admin's. */
 int admin_socket(const struct admin *a);
 /**
- * Another process accepts there now: requests under way are answered, new ones are not taken. Any
- * thread.
+ * Another process accepts there now: requests under way are answered, streams of events end so
+ * that their clients go to the other one, new requests are not taken. Any thread.
  */
 void admin_quiesce(struct admin *a);
 void admin_stop(struct admin *a); /* NULL is fine */

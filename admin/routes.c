@@ -36,6 +36,7 @@ const struct route routes[] = {
 	{ "POST", "/v1/policy/reload", handle_reload_policy, ROUTE_NEEDS_TOKEN, "" },
 	{ "GET", "/v1/explain", handle_explain, ROUTE_NEEDS_TOKEN,
 	  "to client user listener protocol command" },
+	{ "GET", "/v1/events", handle_events, ROUTE_NEEDS_TOKEN, "" },
 	{ "GET", "/v1/dns/cache", handle_dns_cache, ROUTE_NEEDS_TOKEN, LIST },
 	{ "DELETE", "/v1/dns/cache", handle_drop_dns, ROUTE_NEEDS_TOKEN, "name" },
 	{ "GET", "/v1/log/level", handle_log_level, ROUTE_NEEDS_TOKEN, "" },

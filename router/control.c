@@ -103,6 +103,12 @@ control_rule_hits(struct control *c, const struct policy *p, size_t rule)
 	return n;
 }
 
+struct events *
+control_events(struct control *c)
+{
+	return c->events;
+}
+
 /* ---- policy ---- */
 
 void
@@ -308,7 +314,7 @@ control_patch_upstream(struct control *c, const char *name, const struct control
 			atomic_store(&e->admin, (unsigned)patch->state);
 		if (patch->weight >= 0)
 			atomic_store(&e->weight, patch->weight);
-		fleet_state_changed(f, i);
+		fleet_state_changed(f, i, "set by PATCH");
 		found = true;
 	}
 	fleet_unref(f);

@@ -16,6 +16,7 @@
 #include "base/endpoint.h"
 #include "base/histogram.h"
 #include "policy/policy.h"
+#include "router/events.h"
 #include "socks/verdict.h"
 #include "upstream/fleet.h"
 #include "upstream/prober.h"
@@ -56,6 +57,9 @@ struct control_listener {
 void control_get_listener(struct control *c, const struct policy *p, size_t listener, struct control_listener *out);
 /** Hits of a rule of the policy in force; rule == n_rules: the default route. */
 uint64_t control_rule_hits(struct control *c, const struct policy *p, size_t rule);
+
+/** What happened lately: router/events.h. Valid as long as the router. */
+struct events *control_events(struct control *c);
 
 /* ---- policy ---- */
 

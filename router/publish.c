@@ -16,6 +16,7 @@
 #include "policy/errors.h"
 #include "router/auth.h"
 #include "router/gather.h"
+#include "router/tell.h"
 #include "router/watch.h"
 #include "upstream/board.h"
 #include "upstream/health.h"
@@ -56,28 +57,13 @@ change_free(struct change *ch)
 }
 
 static void
-log_errors(const struct control *c, const struct policy_errors *errors)
-{
-	char *text = policy_errors_to_text(errors, c->policy_path != NULL ? c->policy_path : "policy");
-	if (text == NULL)
-		return;
-	for (char *save, *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
-		struct log_line l;
-		log_begin(&l, LOG_ERROR, "policy error");
-		log_str(&l, "at", line);
-		log_end(&l);
-	}
-	free(text);
-}
-
-static void
 change_answer(struct control *c, struct change *ch, const struct control_policy_answer *a)
 {
+	const char *file = c->policy_path != NULL ? c->policy_path : "policy";
 	if (a->result == CONTROL_PUT_FAULTY && ch->cb == NULL)
-		log_errors(c, a->errors);
+		tell_errors(a->errors, file);
 	if (a->result != CONTROL_PUT_OK)
-		log_say(LOG_WARN, "policy not changed: %s",
-			a->detail != NULL ? a->detail : "it has errors; the one in force stays");
+		tell_refused(c->events, c->revision, ch->text != NULL ? "api" : file, a);
 	if (ch->cb != NULL)
 		ch->cb(a, ch->arg);
 	change_free(ch);
@@ -192,7 +178,7 @@ reset_patches(struct fleet *f)
 		struct board_entry *e = fleet_upstream(f, i);
 		atomic_store(&e->admin, UPSTREAM_ENABLED);
 		atomic_store(&e->weight, -1);
-		fleet_state_changed(f, i);
+		fleet_state_changed(f, i, "another policy is in force");
 	}
 }
 
@@ -208,44 +194,6 @@ follow_revision(struct control *c, struct revision *r)
 	watch_policy_files(c, r->policy);
 }
 
-static bool
-has_front(const struct revision *r, const struct front *f)
-{
-	for (size_t i = 0; r != NULL && i < r->policy->n_listeners; i++)
-		if (r->fronts[i] == f)
-			return true;
-	return false;
-}
-
-/* The listeners of one revision that the other does not have. Either may be NULL. */
-static void
-log_listeners(const char *message, const struct revision *of, const struct revision *than)
-{
-	for (size_t i = 0; of != NULL && i < of->policy->n_listeners; i++) {
-		struct log_line l;
-		if (has_front(than, of->fronts[i]))
-			continue;
-		log_begin(&l, LOG_INFO, message);
-		log_str(&l, "name", of->policy->listeners[i].name);
-		log_str(&l, "listen", of->fronts[i]->key);
-		log_end(&l);
-	}
-}
-
-/* before: NULL at the start. */
-static void
-log_in_force(const struct revision *before, const struct revision *now)
-{
-	struct log_line l;
-	log_begin(&l, LOG_INFO, "policy in force");
-	log_num(&l, "revision", (int64_t)now->policy->revision);
-	log_str(&l, "source", now->policy->source);
-	log_str(&l, "etag", now->policy->etag);
-	log_end(&l);
-	log_listeners("listener added", now, before);
-	log_listeners("listener removed", before, now);
-}
-
 static void
 put_in_force(struct control *c, struct revision *r)
 {
@@ -255,6 +203,7 @@ put_in_force(struct control *c, struct revision *r)
 	pthread_mutex_lock(&c->lock);
 	c->revision = r;
 	pthread_mutex_unlock(&c->lock);
+	tell_in_force(c->events, old, r);
 	revision_unref(old);
 	auth_forget(c->shared.auth);
 	follow_revision(c, r);
@@ -264,7 +213,7 @@ void
 publish_started(struct control *c)
 {
 	follow_revision(c, c->revision);
-	log_in_force(NULL, c->revision);
+	tell_in_force(c->events, NULL, c->revision);
 }
 
 static void
@@ -292,7 +241,6 @@ publishing_done(struct gather *g, bool incomplete)
 		log_say(LOG_WARN, "a worker has not taken up revision %llu yet", (unsigned long long)p->revision);
 	snprintf(etag, sizeof etag, "%s", p->etag);
 	struct control_policy_answer a = { .result = CONTROL_PUT_OK, .revision = p->revision, .etag = etag };
-	log_in_force(c->revision, x->revision);
 	put_in_force(c, revision_ref(x->revision));
 	if (ch == NULL)
 		return;                        /* abandoned: the router stops */

@@ -21,6 +21,7 @@
 #include "router/keepsake.h"
 #include "router/publish.h"
 #include "router/takeover.h"
+#include "router/tell.h"
 #include "router/watch.h"
 #include "upstream/board.h"
 #include "upstream/dialer.h"
@@ -188,7 +189,7 @@ router_drain(struct control *c)
 {
 	if (atomic_exchange(&c->state, CONTROL_DRAINING) == CONTROL_DRAINING)
 		return;
-	log_say(LOG_INFO, "draining: no new clients, open sessions may end");
+	tell_draining(c->events, c->revision);
 	health_free(c->health);
 	c->health = NULL;
 	c->undrained = c->n_workers;
@@ -310,17 +311,6 @@ on_files_changed(void *arg)
 	publish_reload(arg, true);
 }
 
-static void
-on_health_change(const char *upstream, enum upstream_state before, enum upstream_state now, const char *why, void *arg)
-{
-	(void)before, (void)arg;
-	struct log_line l;
-	log_begin(&l, now == UPSTREAM_UP ? LOG_INFO : LOG_WARN, now == UPSTREAM_UP ? "upstream is up" : "upstream is down");
-	log_str(&l, "upstream", upstream);
-	log_str(&l, "why", why);
-	log_end(&l);
-}
-
 static bool
 make_workers(struct control *c, uint32_t wanted)
 {
@@ -340,12 +330,15 @@ make_parts(struct control *c, const struct policy *p)
 {
 	atomic_init(&c->shared.next_id, 1);
 	atomic_init(&c->shared.short_ms, 0);
-	return (c->shared.board = board_new()) != NULL && (c->shared.auth = auth_new()) != NULL &&
+	if ((c->events = events_new()) == NULL || (c->shared.board = board_new()) == NULL)
+		return false;
+	board_listen(c->shared.board, tell_board_news, c->events);
+	return (c->shared.auth = auth_new()) != NULL &&
 	       (c->shared.clients = clients_new()) != NULL && (c->loop = loop_new()) != NULL &&
 	       (c->mailbox = mailbox_open(c->loop, c)) != NULL && (c->watch = watch_new(c->loop, on_files_changed, c)) != NULL &&
 	       (c->resolver = resolver_new(c->loop, &p->dns)) != NULL &&
 	       (c->dialer = dialer_new(c->loop, c->resolver)) != NULL &&
-	       (c->health = health_new(c->loop, c->dialer, on_health_change, c)) != NULL && add_signals(c) &&
+	       (c->health = health_new(c->loop, c->dialer, tell_health, NULL)) != NULL && add_signals(c) &&
 	       make_workers(c, p->workers);
 }
 
@@ -462,6 +455,7 @@ router_free(struct control *c)
 	auth_free(c->shared.auth);
 	clients_free(c->shared.clients);
 	board_free(c->shared.board);
+	events_free(c->events);
 	loop_free(c->loop);
 	pthread_mutex_destroy(&c->lock);
 	free(c);

@@ -48,6 +48,7 @@ struct control {
 	struct dialer *dialer;
 	struct health *health;
 	struct watch *watch;
+	struct events *events;                 /* any thread's */
 	struct list probes;                    /* under way: router/probe.c */
 	struct event *signals[4];
 	struct inheritance *inheritance;       /* borrowed, until router_run */

@@ -30,7 +30,16 @@ struct board {
 	struct node *nodes;
 	pthread_mutex_t ejecting;
 	atomic_uint_least64_t next_trial_ms;
+	board_news_cb *listener;               /* NULL: nobody listens */
+	void *listener_arg;
 };
+
+void
+board_listen(struct board *b, board_news_cb *cb, void *arg)
+{
+	b->listener = cb;
+	b->listener_arg = arg;
+}
 
 atomic_uint_least64_t *
 board_next_trial(struct board *b)
@@ -94,6 +103,7 @@ node_new(const char *name, const char *identity)
 	n->entry.name = n->key;
 	n->entry.identity = n->key + name_len;
 	list_init(&n->entry.watches);
+	n->entry.told = board_state_text(&n->entry);
 	atomic_init(&n->entry.weight, -1);
 	return n;
 }
@@ -127,6 +137,7 @@ board_hold(struct board *b, const char *name, const char *identity)
 	struct node *fresh = node_new(name, identity);
 	if (fresh == NULL)
 		return NULL;
+	fresh->entry.board = b;
 	pthread_mutex_lock(&b->mutex);
 	struct node *n = find_or_add(b, fresh);
 	pthread_mutex_unlock(&b->mutex);
@@ -180,13 +191,68 @@ board_unwatch(struct board_entry *e, struct board_watch *w)
 	pthread_mutex_unlock(&e->lock);
 }
 
+/* ---- what the listener is told, with the entry's lock held ---- */
+
+static void
+tell_listener(struct board_entry *e, struct board_news news)
+{
+	news.name = e->name;
+	if (e->board->listener != NULL)
+		e->board->listener(&news, e->board->listener_arg);
+}
+
+static void
+tell_state(struct board_entry *e, const char *why)
+{
+	const char *was = e->told, *now = board_state_text(e);
+	if (strcmp(was, now) == 0)
+		return;
+	e->told = now;
+	tell_listener(e, (struct board_news){ BOARD_NEWS_STATE, .was = was, .now = now, .why = why });
+	atomic_store(&e->drain_due, atomic_load(&e->admin) == UPSTREAM_DRAINING);
+}
+
+/* drain_due and in_use are sequentially consistent here and where they change: whoever begins a
+ * drain, or whoever ends the last session, sees both. */
+static bool
+is_drained(struct board_entry *e)
+{
+	return atomic_load(&e->drain_due) != 0 && atomic_load(&e->in_use) <= atomic_load(&e->warm);
+}
+
+static void
+tell_drained(struct board_entry *e)
+{
+	const char *now = board_state_text(e);
+	if (is_drained(e) && atomic_exchange(&e->drain_due, 0) != 0)
+		tell_listener(e, (struct board_news){ BOARD_NEWS_DRAINED, .was = now, .now = now, .why = "" });
+}
+
 void
-board_tell(struct board_entry *e)
+board_tell(struct board_entry *e, const char *why)
 {
 	pthread_mutex_lock(&e->lock);
 	LIST_FOR_EACH(&e->watches, link) {
 		struct board_watch *w = LIST_OBJECT(link, struct board_watch, link);
 		w->changed(w);
+	}
+	tell_state(e, why);
+	tell_drained(e);
+	pthread_mutex_unlock(&e->lock);
+}
+
+void
+board_note_queue_full(struct board_entry *e)
+{
+	uint64_t now = clock_now_ms();
+	pthread_mutex_lock(&e->lock);
+	e->n_turned_away++;
+	if (e->full_ms == 0 || now - e->full_ms >= BOARD_FULL_MS) {
+		const struct board_news news = { BOARD_NEWS_QUEUE_FULL, .was = "", .now = "", .why = "",
+			                         .n_turned_away = e->n_turned_away };
+		e->full_ms = now;
+		e->n_turned_away = 0;
+		tell_listener(e, news);
 	}
 	pthread_mutex_unlock(&e->lock);
 }
@@ -227,8 +293,8 @@ board_give_back_slot(struct board_entry *e)
 	unsigned before = atomic_fetch_sub(&e->in_use, 1);
 	assert(before > 0);
 	(void)before;
-	if (atomic_load(&e->waiting) != 0 && atomic_exchange(&e->waiting, 0) != 0)
-		board_tell(e);
+	if ((atomic_load(&e->waiting) != 0 && atomic_exchange(&e->waiting, 0) != 0) || is_drained(e))
+		board_tell(e, "");
 }
 
 bool

@@ -13,8 +13,10 @@
  *   picks           the fleet, when a pool chooses it
  *   state, check_*  health, on the control thread
  *   admin, weight   the control door (PATCH); fleet_state_changed() after
+ *   drain_due       board_tell() when a drain begins, whoever finds the last session gone after it;
+ *                   sequentially consistent, as in_use is
  *   the rest        dialers and sessions
- * All but in_use and waiting are relaxed: each figure stands alone, nothing is published through
+ * All but in_use, waiting and drain_due are relaxed: each figure stands alone, nothing is published through
  * it.
  */
 #ifndef UPSTREAM_BOARD_H
@@ -49,8 +51,12 @@ enum { BOARD_PEAK_TAU_MS = 10000, BOARD_FAILURE_US = 1000000 };
 struct board_entry {
 	char *name;
 	char *identity; /* an upstream's scheme and address; "pool", "chain", "direct" */
-	pthread_mutex_t lock;                  /* over watches */
+	struct board *board;
+	pthread_mutex_t lock;                  /* over what follows */
 	struct list watches;                   /* of struct board_watch */
+	const char *told;                      /* the state, as it was last told to the board's listener */
+	uint64_t full_ms;                      /* when it was last told that the queue is full; 0: never */
+	uint32_t n_turned_away;                /* by the full queue, and not told yet */
 	void *kept;                            /* whatever is to live as long as the entry, or NULL; */
 	void (*free_kept)(void *kept);         /* set under the lock, once */
 
@@ -64,6 +70,7 @@ struct board_entry {
 	atomic_uint waiting;                   /* 1: somebody found no free slot */
 	atomic_uint state;                     /* enum upstream_state */
 	atomic_uint admin;                     /* enum upstream_admin */
+	atomic_uint drain_due;                 /* 1: its last session's end is to be told */
 	atomic_uint ejection;                  /* enum ejection */
 	atomic_uint_least64_t until_ms;        /* OUT, TRIED: when a trial is due */
 	atomic_int weight;                     /* set by PATCH; -1: as the policy says */
@@ -95,7 +102,23 @@ struct board_watch {
 
 struct board;
 
+/* What happened to an upstream or a pool; all of it is valid during the call only. */
+struct board_news {
+	enum { BOARD_NEWS_STATE, BOARD_NEWS_DRAINED, BOARD_NEWS_QUEUE_FULL } kind;
+	const char *name;
+	const char *was, *now;                 /* as board_state_text() says; literals */
+	const char *why;                       /* "": nobody said */
+	uint32_t n_turned_away;                /* QUEUE_FULL: since that was last told */
+};
+/* From any thread, with an entry's lock held: it must be quick, and call nothing here. */
+typedef void board_news_cb(const struct board_news *news, void *arg);
+
+/* However often a queue is found full, it is told once in this time. */
+enum { BOARD_FULL_MS = 1000 };
+
 struct board *board_new(void);
+/** Before anybody holds an entry. */
+void board_listen(struct board *b, board_news_cb *cb, void *arg);
 void board_free(struct board *b);              /* NULL is fine; all entries have been released */
 /** Finds or makes; adds a reference. NULL: out of memory. */
 struct board_entry *board_hold(struct board *b, const char *name, const char *identity) WARN_UNUSED;
@@ -111,8 +134,11 @@ pthread_mutex_t *board_ejecting(struct board *b);
 void board_watch(struct board_entry *e, struct board_watch *w);
 /** w is not called any more when this returns. */
 void board_unwatch(struct board_entry *e, struct board_watch *w);
-/** State, admin setting or weight were changed: tells all who watch. */
-void board_tell(struct board_entry *e);
+/** State, admin setting, ejection or weight were changed, and why ("": goes without saying): tells
+ * all who watch, and the listener if its state is another one now. */
+void board_tell(struct board_entry *e, const char *why);
+/** A pool's queue had no place for a request. */
+void board_note_queue_full(struct board_entry *e);
 
 /** Takes a slot, and the trial where one is due; false: max (> 0) are in use, or it is ejected. Every taken slot is given back exactly once. */
 bool board_take_slot(struct board_entry *e, uint32_t max) WARN_UNUSED;

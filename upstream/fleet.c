@@ -115,10 +115,10 @@ on_entry_changed(struct board_watch *w)
 }
 
 void
-fleet_state_changed(struct fleet *f, uint32_t upstream)
+fleet_state_changed(struct fleet *f, uint32_t upstream, const char *why)
 {
 	assert(upstream < f->policy->n_upstreams);
-	board_tell(f->nodes[upstream].entry);
+	board_tell(f->nodes[upstream].entry, why);
 }
 
 /* ---- TLS ---- */
@@ -453,7 +453,10 @@ fleet_note_destination(struct fleet *f, struct pick pick, const struct pick_key 
 enum join_result
 fleet_join_queue(struct fleet *f, uint32_t pool, struct pool_waiter *w, bool insist)
 {
-	return pool_join(pool_of(f, pool), w, insist);
+	enum join_result result = pool_join(pool_of(f, pool), w, insist);
+	if (result == JOIN_FULL && f->policy->pools[pool].queue.max > 0)
+		board_note_queue_full(fleet_pool(f, pool));
+	return result;
 }
 
 bool
@@ -509,6 +512,16 @@ note_trial(struct board *b, uint64_t at_ms)
 		;
 }
 
+static void
+tell_ejected(struct board_entry *e, const struct policy_outlier *conf, bool by_trial)
+{
+	char why[96] = "its trial failed";
+	if (!by_trial)
+		snprintf(why, sizeof why, "%u requests failed within %ju ms", (unsigned)conf->failures,
+		         (uintmax_t)conf->window_ms);
+	board_tell(e, why);
+}
+
 void
 fleet_note_failure(struct fleet *f, uint32_t pool, uint32_t upstream)
 {
@@ -525,7 +538,7 @@ fleet_note_failure(struct fleet *f, uint32_t pool, uint32_t upstream)
 		note_trial(f->board, outlier_eject(e, &p->outlier, now));
 	pthread_mutex_unlock(board_ejecting(f->board));
 	if (eject)
-		board_tell(e);
+		tell_ejected(e, &p->outlier, state == EJECTION_TRIED);
 }
 
 void
@@ -545,7 +558,7 @@ fleet_note_success(struct fleet *f, uint32_t upstream)
 	struct board_entry *e = fleet_upstream(f, upstream);
 	if (atomic_load_explicit(&e->ejection, memory_order_relaxed) == EJECTION_TRIED &&
 	    outlier_note_success(e, clock_now_ms()))
-		board_tell(e);
+		board_tell(e, "it served its trial");
 }
 
 void
@@ -558,7 +571,7 @@ fleet_revive(struct fleet *f)
 	atomic_store(board_next_trial(f->board), UINT64_MAX);
 	for (size_t i = 0; i < f->policy->n_upstreams; i++)
 		if (outlier_revive(f->nodes[i].entry, now, &later))
-			board_tell(f->nodes[i].entry);
+			board_tell(f->nodes[i].entry, "");
 	note_trial(f->board, later);
 }
 

@@ -157,9 +157,9 @@ enum pick_result fleet_preview_path(struct fleet *f, struct policy_route route,
                                     const struct pick_key *key, struct path *out) WARN_UNUSED;
 
 /**
- * An upstream's state, weight or admin setting changed: all fleets that have it look again. Any
- * thread.
+ * An upstream's state, weight or admin setting changed, and why: all fleets that have it look
+ * again, and the board's listener is told. Any thread.
  */
-void fleet_state_changed(struct fleet *f, uint32_t upstream);
+void fleet_state_changed(struct fleet *f, uint32_t upstream, const char *why);
 
 #endif

@@ -132,7 +132,7 @@ subject_drop(struct health *h, struct subject *s)
 {
 	HASH_DEL(h->subjects, s);
 	atomic_store_explicit(&s->entry->state, UPSTREAM_UNKNOWN, memory_order_relaxed);
-	board_tell(s->entry);
+	board_tell(s->entry, "nobody checks it any more");
 	free(s);
 }
 
@@ -174,7 +174,7 @@ publish_state(struct health *h, struct subject *s, const char *why)
 	if (now == before)
 		return;
 	atomic_store_explicit(&e->state, now, memory_order_relaxed);
-	board_tell(e);
+	board_tell(e, why);
 	h->on_change(e->name, before, now, why, h->arg);
 }
 

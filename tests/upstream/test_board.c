@@ -12,7 +12,9 @@
 #include "upstream/board.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct board_entry *
 hold(struct board *b, const char *name, const char *identity)
@@ -111,10 +113,10 @@ test_freed_slot_is_told_to_who_waited(void **state)
 	assert_true(board_take_slot(e, 1));
 	board_give_back_slot(e);
 	assert_int_equal(l.told, 1);           /* once for each time that somebody waits */
-	board_tell(e);
+	board_tell(e, "");
 	assert_int_equal(l.told, 2);
 	board_unwatch(e, &l.watch);
-	board_tell(e);
+	board_tell(e, "");
 	assert_int_equal(l.told, 2);
 	board_release(b, e);
 	board_free(b);
@@ -239,6 +241,172 @@ test_limit_holds_over_threads(void **state)
 	board_free(b);
 }
 
+/* ---- what the listener is told ---- */
+
+struct heard {
+	unsigned n, n_turned_away;
+	char text[512];
+};
+
+static void
+on_news(const struct board_news *news, void *arg)
+{
+	static const char *const kinds[] = { "state", "drained", "full" };
+	struct heard *h = arg;
+	size_t len = strlen(h->text);
+	snprintf(h->text + len, sizeof h->text - len, "%s%s %s %s>%s %s", len > 0 ? "; " : "", news->name,
+	         kinds[news->kind], news->was, news->now, news->why);
+	h->n++;
+	h->n_turned_away = news->n_turned_away;
+}
+
+static void
+check_heard(struct heard *h, const char *text)
+{
+	assert_string_equal(h->text, text);
+	h->text[0] = '\0';
+}
+
+static void
+test_a_state_is_told_when_it_changes(void **state)
+{
+	(void)state;
+	struct heard heard = { 0 };
+	struct board *b = board_new();
+	board_listen(b, on_news, &heard);
+	struct board_entry *e = hold(b, "a", "");
+	board_tell(e, "nothing");
+	check_heard(&heard, "");
+	atomic_store(&e->state, UPSTREAM_DOWN);
+	board_tell(e, "timed out");
+	check_heard(&heard, "a state unknown>down timed out");
+	atomic_store(&e->weight, 3);
+	board_tell(e, "set");
+	check_heard(&heard, "");
+	/* what lies behind another state is not seen, and so not told */
+	atomic_store(&e->admin, UPSTREAM_DISABLED);
+	board_tell(e, "set");
+	atomic_store(&e->state, UPSTREAM_UP);
+	board_tell(e, "check passed");
+	check_heard(&heard, "a state down>disabled set");
+	atomic_store(&e->ejection, EJECTION_OUT);
+	atomic_store(&e->admin, UPSTREAM_ENABLED);
+	board_tell(e, "set");
+	check_heard(&heard, "a state disabled>ejected set");
+	board_release(b, e);
+	board_free(b);
+}
+
+static void
+test_a_drain_is_told_once_when_no_session_is_left(void **state)
+{
+	(void)state;
+	struct heard heard = { 0 };
+	struct board *b = board_new();
+	board_listen(b, on_news, &heard);
+	struct board_entry *e = hold(b, "a", "");
+	for (int i = 0; i < 3; i++)
+		assert_true(board_take_slot(e, 0));
+	atomic_store(&e->warm, 1);             /* one of them is kept ready: that is no session */
+	board_give_back_slot(e);
+	check_heard(&heard, "");
+	atomic_store(&e->admin, UPSTREAM_DRAINING);
+	board_tell(e, "set");
+	check_heard(&heard, "a state unknown>draining set");
+	board_give_back_slot(e);
+	check_heard(&heard, "a drained draining>draining ");
+	atomic_store(&e->warm, 0);
+	board_give_back_slot(e);
+	check_heard(&heard, "");
+	/* another one, with nobody there */
+	atomic_store(&e->admin, UPSTREAM_ENABLED);
+	board_tell(e, "set");
+	atomic_store(&e->admin, UPSTREAM_DRAINING);
+	board_tell(e, "set");
+	check_heard(&heard, "a state draining>unknown set; a state unknown>draining set; a drained draining>draining ");
+	/* one that was called off */
+	atomic_store(&e->admin, UPSTREAM_ENABLED);
+	board_tell(e, "");
+	assert_true(board_take_slot(e, 0));
+	atomic_store(&e->admin, UPSTREAM_DRAINING);
+	board_tell(e, "");
+	atomic_store(&e->admin, UPSTREAM_ENABLED);
+	board_tell(e, "");
+	heard.text[0] = '\0';
+	board_give_back_slot(e);
+	check_heard(&heard, "");
+	board_release(b, e);
+	board_free(b);
+}
+
+static void
+test_a_full_queue_is_told_once_in_a_while(void **state)
+{
+	(void)state;
+	struct heard heard = { 0 };
+	struct board *b = board_new();
+	board_listen(b, on_news, &heard);
+	struct board_entry *e = hold(b, "pool", "pool");
+	clock_fake(5000, 0);
+	for (int i = 0; i < 10; i++)
+		board_note_queue_full(e);
+	assert_int_equal(heard.n, 1);
+	assert_int_equal(heard.n_turned_away, 1);
+	clock_fake(5000 + BOARD_FULL_MS - 1, 0);
+	board_note_queue_full(e);
+	assert_int_equal(heard.n, 1);
+	clock_fake(5000 + BOARD_FULL_MS, 0);
+	board_note_queue_full(e);
+	assert_int_equal(heard.n, 2);
+	assert_int_equal(heard.n_turned_away, 11);
+	check_heard(&heard, "pool full > ; pool full > ");
+	clock_fake_stop();
+	board_release(b, e);
+	board_free(b);
+}
+
+static void
+on_drained(const struct board_news *news, void *arg)
+{
+	if (news->kind == BOARD_NEWS_DRAINED)
+		atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+static void *
+take_and_give_back(void *arg)
+{
+	struct board_entry *e = arg;
+	for (int i = 0; i < TURNS / 10; i++) {
+		while (!board_take_slot(e, THREADS))
+			;
+		board_give_back_slot(e);
+	}
+	return NULL;
+}
+
+/* A drain that begins while the last sessions end: told by one of the two, and by one alone. */
+static void
+test_no_drain_is_missed_or_told_twice_by_several_threads(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 10; round++) {
+		atomic_uint drained = 0;
+		struct board *b = board_new();
+		board_listen(b, on_drained, &drained);
+		struct board_entry *e = hold(b, "a", "");
+		pthread_t threads[THREADS];
+		for (int i = 0; i < THREADS; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, take_and_give_back, e), 0);
+		atomic_store(&e->admin, UPSTREAM_DRAINING);
+		board_tell(e, "");
+		for (int i = 0; i < THREADS; i++)
+			pthread_join(threads[i], NULL);
+		assert_int_equal(atomic_load(&drained), 1);
+		board_release(b, e);
+		board_free(b);
+	}
+}
+
 int
 main(void)
 {
@@ -251,6 +419,10 @@ main(void)
 		cmocka_unit_test(test_average_forgets),
 		cmocka_unit_test(test_quantiles),
 		cmocka_unit_test(test_limit_holds_over_threads),
+		cmocka_unit_test(test_a_state_is_told_when_it_changes),
+		cmocka_unit_test(test_a_drain_is_told_once_when_no_session_is_left),
+		cmocka_unit_test(test_a_full_queue_is_told_once_in_a_while),
+		cmocka_unit_test(test_no_drain_is_missed_or_told_twice_by_several_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -392,7 +392,7 @@ test_no_usable_member(void **state)
 	bench_load(b, "'upstreams': [{'name': 'a', 'url': 'socks5://127.0.0.1:1'}],"
 		      "'pools': [{'name': 'p', 'members': ['a']}]");
 	atomic_store(&bench_entry(b, "a")->admin, UPSTREAM_DISABLED);
-	fleet_state_changed(b->fleet, 0);
+	fleet_state_changed(b->fleet, 0, "");
 	bench_dial(b, "p", DESTINATION, VERDICT_NO_UPSTREAM);
 	assert_int_equal(b->result.attempts, 0);
 	assert_int_equal(b->result.stage, DIAL_PICK);

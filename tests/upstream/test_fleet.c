@@ -87,7 +87,7 @@ static void
 set_state(struct fleet *f, const char *upstream, enum upstream_state state)
 {
 	atomic_store(&entry(f, upstream)->state, state);
-	fleet_state_changed(f, route(f, upstream).index);
+	fleet_state_changed(f, route(f, upstream).index, "");
 }
 
 /* Writes "a>b", "direct" for no hop, "none" where there is no way. */
@@ -167,7 +167,7 @@ test_single_upstream(void **state)
 	fleet_give_back_path(f, &path);
 	assert_way(f, "one", "one");
 	atomic_store(&entry(f, "one")->admin, UPSTREAM_DRAINING);
-	fleet_state_changed(f, route(f, "one").index);
+	fleet_state_changed(f, route(f, "one").index, "");
 	assert_way(f, "one", "none");
 	assert_way(f, "direct", "direct");
 	assert_pick(f, "direct", NULL, &path, "direct");
@@ -432,14 +432,14 @@ test_weight_by_the_operator(void **state)
 	struct member_view views[2];
 	assert_int_equal(fleet_pool_members(f, 0, NULL, 0), 2);
 	atomic_store(&entry(f, "b")->weight, 0);
-	fleet_state_changed(f, route(f, "b").index);
+	fleet_state_changed(f, route(f, "b").index, "");
 	for (int i = 0; i < 8; i++)
 		assert_way(f, "p", "a");
 	assert_int_equal(fleet_pool_members(f, 0, views, 2), 2);
 	assert_false(views[1].usable);
 	assert_string_equal(views[1].reason, "weight 0");
 	atomic_store(&entry(f, "b")->weight, -1);
-	fleet_state_changed(f, route(f, "b").index);
+	fleet_state_changed(f, route(f, "b").index, "");
 	unsigned to_b = 0;
 	for (int i = 0; i < 40; i++) {
 		struct path path;
@@ -621,7 +621,7 @@ compete(void *arg)
 		}
 		if (i % 64 == 0) {
 			struct fleet *held = fleet_ref(c->f);
-			fleet_state_changed(held, path.n_hops > 0 ? path.hops[0] : 0);
+			fleet_state_changed(held, path.n_hops > 0 ? path.hops[0] : 0, "");
 			fleet_unref(held);
 		}
 		fleet_give_back_path(c->f, &path);

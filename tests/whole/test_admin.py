@@ -23,7 +23,7 @@ CALLS = [
     ("GET", "/v1/chains", 200), ("GET", "/v1/rules", 200), ("GET", "/v1/listeners", 200),
     ("GET", "/v1/connections", 200), ("DELETE", "/v1/connections", 400), ("DELETE", "/v1/connections/1", 404),
     ("GET", "/v1/policy", 200), ("PUT", "/v1/policy", 422), ("POST", "/v1/policy/check", 422),
-    ("POST", "/v1/policy/reload", 200), ("GET", "/v1/explain", 400), ("GET", "/v1/dns/cache", 200),
+    ("POST", "/v1/policy/reload", 200), ("GET", "/v1/explain", 400), ("GET", "/v1/events", 200), ("GET", "/v1/dns/cache", 200),
     ("DELETE", "/v1/dns/cache", 204), ("GET", "/v1/log/level", 200), ("PUT", "/v1/log/level", 400),
     ("POST", "/v1/drain", 202),
 ]
