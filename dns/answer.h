@@ -18,7 +18,7 @@
  * The two kinds of address records, each with an outcome of its own all the way up; and the name of
  * an address, which is asked by itself.
  */
-enum record { RECORD_A, RECORD_AAAA, RECORD_N, RECORD_PTR = RECORD_N };
+enum record { RECORD_A, RECORD_AAAA, RECORD_N, RECORD_PTR = RECORD_N, RECORD_ALL };
 
 enum answer_kind {
 	ANSWER_ADDRESSES,      /* or, of a PTR, a target */

@@ -12,7 +12,7 @@
 struct cache_entry {
 	struct name_node node;
 	struct list use;
-	struct cache_outcome outcomes[RECORD_N];
+	struct cache_outcome outcomes[RECORD_ALL];
 	char name[];
 };
 
@@ -34,10 +34,18 @@ cache_new(const struct cache_limits *limits)
 }
 
 static void
+outcome_clear(struct cache_outcome *o)
+{
+	free(o->addrs);
+	free(o->target);
+	*o = (struct cache_outcome){ 0 };
+}
+
+static void
 entry_free(struct cache_entry *e)
 {
-	for (size_t i = 0; i < RECORD_N; i++)
-		free(e->outcomes[i].addrs);
+	for (size_t i = 0; i < RECORD_ALL; i++)
+		outcome_clear(&e->outcomes[i]);
 	free(e);
 }
 
@@ -120,18 +128,25 @@ ttl_of(const struct cache_limits *limits, const struct answer *a)
 	return ttl < limits->max_ttl_ms ? ttl : limits->max_ttl_ms;
 }
 
-static void
-outcome_set(struct cache_outcome *o, const struct answer *a, uint64_t expires_ms)
+/* False: out of memory. */
+static bool
+outcome_fill(struct cache_outcome *o, enum record record, const struct answer *a)
 {
-	free(o->addrs);
-	*o = (struct cache_outcome){ 0 };
-	if (a->n > 0) {
-		o->addrs = malloc(a->n * sizeof *o->addrs);
-		if (o->addrs == NULL)
-			return;
-		memcpy(o->addrs, a->addrs, a->n * sizeof *o->addrs);
-		o->n = a->n;
-	}
+	if (record == RECORD_PTR)
+		return (o->target = strdup(a->target)) != NULL;
+	if ((o->addrs = malloc(a->n * sizeof *o->addrs)) == NULL)
+		return false;
+	memcpy(o->addrs, a->addrs, a->n * sizeof *o->addrs);
+	return true;
+}
+
+static void
+outcome_set(struct cache_outcome *o, enum record record, const struct answer *a, uint64_t expires_ms)
+{
+	outcome_clear(o);
+	if (a->n > 0 && !outcome_fill(o, record, a))
+		return;
+	o->n = a->n;
 	o->expires_ms = expires_ms;
 }
 
@@ -145,7 +160,7 @@ cache_put(struct cache *c, const char *name, enum record record, const struct an
 	struct cache_entry *e = entry_find(c, name);
 	if (e == NULL && (e = entry_add(c, name)) == NULL)
 		return;
-	outcome_set(&e->outcomes[record], a, now_ms + ttl);
+	outcome_set(&e->outcomes[record], record, a, now_ms + ttl);
 	entry_use(c, e);
 }
 
@@ -159,8 +174,10 @@ cache_outcome(const struct cache_entry *e, enum record record, uint64_t now_ms)
 static bool
 entry_is_live(const struct cache_entry *e, uint64_t now_ms)
 {
-	return cache_outcome(e, RECORD_A, now_ms) != NULL ||
-	       cache_outcome(e, RECORD_AAAA, now_ms) != NULL;
+	for (enum record record = 0; record < RECORD_ALL; record++)
+		if (cache_outcome(e, record, now_ms) != NULL)
+			return true;
+	return false;
 }
 
 const struct cache_entry *

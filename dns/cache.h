@@ -1,8 +1,8 @@
 /*
  * cache: what name servers said, for as long as they said it holds. One entry a name, with an
- * outcome for A and one for AAAA.
+ * outcome for each record: A, AAAA, and PTR, of the names that stand for addresses.
  *
- * Keeps addresses and "there is none" (NXDOMAIN, NODATA), never failures: a blip must not become an
+ * Keeps answers and "there is none" (NXDOMAIN, NODATA), never failures: a blip must not become an
  * outage. Bounded: the name that was used least recently makes room. Time is a parameter. Confined
  * to one thread.
  * Life: cache_new -> cache_put / cache_find * n -> cache_free.
@@ -26,7 +26,8 @@ struct cache_limits {
 struct cache_outcome {
 	uint64_t expires_ms;                   /* 0: not known */
 	size_t n;                              /* 0: there is none */
-	struct dns_address *addrs;
+	struct dns_address *addrs;             /* NULL of a PTR */
+	char *target;                          /* of a PTR: the host's name; else NULL */
 };
 
 struct cache_entry;

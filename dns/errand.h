@@ -29,6 +29,11 @@ struct errand {
 	void (*drop)(struct errand *e);        /* the resolver goes: frees e, calls nobody */
 };
 
+/**
+ * Is the answer known already? Then it is in e->ask.answer, of which kind and target are set, and
+ * nothing need be asked. name is set.
+ */
+bool errand_known(struct resolver *r, struct errand *e, enum record record) WARN_UNUSED;
 /** name, done and drop are set. False: too many are under way; nothing was asked. */
 bool errand_start(struct resolver *r, struct errand *e, enum record record) WARN_UNUSED;
 struct loop *resolver_loop(struct resolver *r);

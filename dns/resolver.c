@@ -19,6 +19,7 @@
 #include "dns/result.h"
 #include "dns/zones.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -466,10 +467,27 @@ on_errand_done(struct ask *ask)
 {
 	struct errand *e = CONTAINER_OF(ask, struct errand, ask);
 	struct resolver *r = e->resolver;
+	if (e->epoch->fills_cache)
+		cache_put(r->cache, e->name, ask->record, &ask->answer, loop_now(r->loop));
 	leave_epoch(r, e->epoch);
 	r->n_inquiries--;
 	list_remove(&e->link);
 	e->done(e);
+}
+
+bool
+errand_known(struct resolver *r, struct errand *e, enum record record)
+{
+	uint64_t now = loop_now(r->loop);
+	const struct cache_entry *entry = cache_find(r->cache, e->name, now);
+	const struct cache_outcome *o = entry != NULL ? cache_outcome(entry, record, now) : NULL;
+	struct answer *a = &e->ask.answer;
+	if (o == NULL)
+		return false;
+	count(r, COUNTER_DNS_CACHE_HITS, 1);
+	a->kind = o->n > 0 ? ANSWER_ADDRESSES : ANSWER_NO_DATA;
+	snprintf(a->target, sizeof a->target, "%s", o->target != NULL ? o->target : "");
+	return true;
 }
 
 bool
@@ -580,20 +598,30 @@ struct each_entry {
 	uint64_t now_ms;
 };
 
+static bool
+set_target(const char *target, struct endpoint *out)
+{
+	*out = (struct endpoint){ .kind = ENDPOINT_NONE };
+	return endpoint_set_host(out, target, strlen(target)) == ENDPOINT_OK;
+}
+
 static void
 on_entry(const struct cache_entry *e, void *arg)
 {
 	struct each_entry *to = arg;
-	struct endpoint addrs[RECORD_N * ANSWER_ADDRS_MAX];
+	struct endpoint addrs[RECORD_N * ANSWER_ADDRS_MAX + 1];
 	uint64_t expires_ms = UINT64_MAX;
 	size_t n = 0;
 
-	for (enum record record = 0; record < RECORD_N; record++) {
+	for (enum record record = 0; record < RECORD_ALL; record++) {
 		const struct cache_outcome *o = cache_outcome(e, record, to->now_ms);
 		if (o == NULL)
 			continue;
-		for (size_t i = 0; i < o->n; i++)
-			dns_address_to_endpoint(&o->addrs[i], &addrs[n++]);
+		if (record != RECORD_PTR)
+			for (size_t i = 0; i < o->n; i++)
+				dns_address_to_endpoint(&o->addrs[i], &addrs[n++]);
+		else if (o->target != NULL && set_target(o->target, &addrs[n]))
+			n++;
 		if (o->expires_ms < expires_ms)
 			expires_ms = o->expires_ms;
 	}

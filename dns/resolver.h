@@ -72,7 +72,10 @@ enum dns_error resolve_now(struct resolver *r, const char *name, struct endpoint
  */
 void resolver_count_in(struct resolver *r, struct counters *c);
 
-/* For the API: calls each for every live entry (n = 0: a negative one). */
+/*
+ * For the API: calls each for every live entry (n = 0: a negative one); of a name that stands for an
+ * address, with the host's name.
+ */
 typedef void resolver_each(const char *name, const struct endpoint *addrs, size_t n,
 			   uint64_t ttl_ms, void *arg);
 void resolver_cache_each(struct resolver *r, resolver_each *each, void *arg);

@@ -11,7 +11,7 @@ struct reverse {
 	struct errand errand;
 	struct loop *loop;
 	struct deadline deadline;
-	struct loop_task refused;              /* nothing could be asked */
+	struct loop_task at_once;              /* known already, or nothing could be asked */
 	reverse_cb *cb;                        /* NULL: given up, or told */
 	void *arg;
 };
@@ -41,7 +41,7 @@ reverse_free(struct errand *e)
 {
 	struct reverse *q = CONTAINER_OF(e, struct reverse, errand);
 	loop_clear_deadline(q->loop, &q->deadline);
-	loop_undefer(q->loop, &q->refused);
+	loop_undefer(q->loop, &q->at_once);
 	free(q);
 }
 
@@ -88,14 +88,9 @@ on_deadline(struct deadline *d)
 }
 
 static void
-on_refused(struct loop_task *t)
+on_at_once(struct loop_task *t)
 {
-	struct reverse *q = CONTAINER_OF(t, struct reverse, refused);
-	reverse_cb *cb = q->cb;
-	void *arg = q->arg;
-	reverse_free(&q->errand);
-	if (cb != NULL)
-		cb(DNS_FAILED, "", arg);
+	on_done(&CONTAINER_OF(t, struct reverse, at_once)->errand);
 }
 
 struct reverse *
@@ -113,11 +108,12 @@ reverse_start(struct resolver *r, const struct endpoint *address, uint64_t timeo
 	q->errand.drop = reverse_free;
 	snprintf(q->errand.name, sizeof q->errand.name, "%s", reverse_name(address, name));
 	deadline_init(&q->deadline, on_deadline);
-	loop_task_init(&q->refused, on_refused);
-	if (errand_start(r, &q->errand, RECORD_PTR))
+	loop_task_init(&q->at_once, on_at_once);
+	q->errand.ask.answer.kind = ANSWER_FAILED;
+	if (!errand_known(r, &q->errand, RECORD_PTR) && errand_start(r, &q->errand, RECORD_PTR))
 		loop_set_deadline(q->loop, &q->deadline, timeout_ms);
 	else
-		loop_defer(q->loop, &q->refused);
+		loop_defer(q->loop, &q->at_once);
 	return q;
 }
 

@@ -1,6 +1,7 @@
 /*
  * reverse: the name of an address, by a PTR record under in-addr.arpa or ip6.arpa (RFC 1035 section
- * 3.5, RFC 3596 section 2.5). Asked of the resolver's servers, `dns.rules` included; not cached.
+ * 3.5, RFC 3596 section 2.5). Asked of the resolver's servers, `dns.rules` included, and kept in its
+ * cache.
  * Life: reverse_start -> callback or reverse_cancel.
  */
 #ifndef DNS_REVERSE_H

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/counters.h"
 #include "base/loop.h"
 #include "dns/reverse.h"
 #include "tests/dns/name_server.h"
@@ -184,6 +185,78 @@ test_the_resolver_goes_or_changes(void **state)
 }
 
 static void
+keep_answers(struct fixture *f)
+{
+	f->conf.cache_max_entries = 10;
+	f->conf.cache_max_ttl_ms = 3600000;
+	f->conf.cache_negative_ttl_ms = 10000;
+	resolver_free(f->resolver);
+	f->resolver = resolver_new(f->loop, &f->conf);
+	assert_non_null(f->resolver);
+}
+
+static void
+note_entry(const char *name, const struct endpoint *addrs, size_t n, uint64_t ttl_ms, void *arg)
+{
+	char *text = arg;
+	(void)ttl_ms;
+	snprintf(text + strlen(text), 400 - strlen(text), "%s [%s]; ", name, n > 0 ? addrs[0].name : "");
+}
+
+/* Names and "there is none" for as long as they were said to hold, failures never. */
+static void
+test_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct counters counted = { 0 };
+	char text[400] = "";
+	keep_answers(f);
+	resolver_count_in(f->resolver, &counted);
+	clock_fake(clock_now_ms(), 0);
+	for (int i = 0; i < 3; i++) {
+		start(f, "192.0.2.1", 5000);
+		finish(f, "a name", DNS_OK, "host.example");
+		start(f, "192.0.2.200", 5000);
+		finish(f, "none", DNS_NOT_FOUND, "");
+		start(f, "192.0.2.8", 5000);
+		finish(f, "a failure", DNS_FAILED, "");
+	}
+	assert_int_equal(name_server_queries(f->server, V4(1), 0), 1);
+	assert_int_equal(name_server_queries(f->server, V4(200), 0), 1);
+	assert_int_equal(name_server_queries(f->server, V4(8), 0), 3);
+	assert_int_equal(counter_get(&counted, COUNTER_DNS_CACHE_HITS), 4);
+	resolver_cache_each(f->resolver, note_entry, text);
+	assert_string_equal(text, V4(200) " []; " V4(1) " [host.example]; ");
+
+	clock_fake(clock_now_ms() + 6000, 0);  /* the SOA says 5 s */
+	loop_turn(f->loop, 0);
+	start(f, "192.0.2.200", 5000);
+	finish(f, "none, later", DNS_NOT_FOUND, "");
+	assert_int_equal(name_server_queries(f->server, V4(200), 0), 2);
+	start(f, "192.0.2.1", 5000);
+	finish(f, "a name, later", DNS_OK, "host.example");
+	assert_int_equal(name_server_queries(f->server, V4(1), 0), 1);
+	assert_int_equal(resolver_cache_drop(f->resolver, V4(1)), 1);
+	start(f, "192.0.2.1", 5000);
+	finish(f, "a name, forgotten", DNS_OK, "host.example");
+	assert_int_equal(name_server_queries(f->server, V4(1), 0), 2);
+}
+
+/* One that is known is told later all the same, or never. */
+static void
+test_kept_and_given_up(void **state)
+{
+	struct fixture *f = *state;
+	keep_answers(f);
+	start(f, "192.0.2.1", 5000);
+	finish(f, "a name", DNS_OK, "host.example");
+	reverse_cancel(start(f, "192.0.2.1", 5000));
+	for (int i = 0; i < 5; i++)
+		loop_turn(f->loop, 0);
+	assert_int_equal(f->told, 0);
+}
+
+static void
 test_what_is_asked(void **state)
 {
 	char name[REVERSE_NAME_MAX];
@@ -205,6 +278,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_its_own_deadline, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_given_up_at_every_turn, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_resolver_goes_or_changes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_kept_and_given_up, set_up, tear_down),
 		cmocka_unit_test(test_what_is_asked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,20 @@ def test_looked_up_by_the_upstream_that_it_goes_to(run, dns, hops):
         assert ask(s.front, host, command) == (rep, found), host
 
 
+def test_kept_like_other_answers(run, dns):
+    s = run(h.policy(front(), dns={"servers": [dns.address]}, workers=1))
+    asked = "9.2.0.192.in-addr.arpa"
+    for _ in range(3):
+        assert ask(s.front, "192.0.2.9", PTR) == (0, "nine.test")
+        assert ask(s.front, "192.0.2.88", PTR)[0] == 4
+    assert len(dns.queries(asked)) == 1
+    entry, = [e for e in s.get("/v1/dns/cache")["entries"] if e["name"] == asked]
+    assert entry["addresses"] == ["nine.test"]
+    assert s.call("DELETE", f"/v1/dns/cache?name={asked}").status == 204
+    assert ask(s.front, "192.0.2.9", PTR) == (0, "nine.test")
+    assert len(dns.queries(asked)) == 2
+
+
 def test_not_where_it_is_off(run, dns):
     s = run(h.policy(dns={"servers": [dns.address]}))
     assert ask(s.front, "one.test")[0] == 7
