@@ -1,12 +1,13 @@
 /*
- * gss_pool: takes the steps of establishing GSS contexts off the loops: a few threads, a bounded
- * queue, the answer by the asker's mailbox.
+ * gss_pool: takes the steps of establishing GSS contexts off the loops: a few threads, made when
+ * they are first needed, a bounded queue, the answer by the asker's mailbox.
  *
  * Shared by the workers under one mutex, held for a look at the queue. An initiator may wait for a
  * KDC for many seconds, so initiators get a pool of their own: an acceptor only needs its disk and
  * must not queue behind them.
  * Life: gss_pool_new -> gss_step_start / gss_step_cancel (from loops) -> gss_pool_free (after the
- * loops have ended; waits for the steps that are being taken).
+ * loops have ended; waits for the steps that are being taken). Steps that were not told may be
+ * cancelled after that, and their mailboxes freed after that.
  */
 #ifndef BASE_GSS_POOL_H
 #define BASE_GSS_POOL_H
@@ -24,7 +25,7 @@ struct mailbox;
 
 enum { GSS_POOL_QUEUE_MAX = 512, GSS_POOL_PER_CLIENT_MAX = 32 };
 
-/** NULL: out of memory, or no thread is to be had. */
+/** n_threads: at most, up to 8. NULL: out of memory. */
 struct gss_pool *gss_pool_new(unsigned n_threads);
 void gss_pool_free(struct gss_pool *p);        /* NULL is fine */
 
@@ -37,14 +38,15 @@ typedef void gss_step_cb(enum gss_step_outcome outcome, const uint8_t *token, si
  * @param client  who asks, for fairness: one address has no more than GSS_POOL_PER_CLIENT_MAX in
  *                the queue; NULL: nobody in particular
  * @param box     the asking loop's mailbox
- * @return a handle, or NULL: the queue is full, or out of memory (cb is then never called)
+ * @return a handle, or NULL: the queue is full, no thread is to be had, or out of memory (cb is then
+ * never called)
  * cb comes exactly once, from the loop, never from inside this call, and not after
  * gss_step_cancel(); the handle ends with either.
  */
 struct gss_step *gss_step_start(struct gss_pool *p, struct gss_context *c, const void *in,
     size_t in_len, const struct endpoint *client, struct mailbox *box, gss_step_cb *cb,
     void *arg) WARN_UNUSED;
-/** NULL is fine. The context may be freed right after. */
+/** NULL is fine. The context and the mailbox may be freed right after. */
 void gss_step_cancel(struct gss_step *s);
 
 #endif
