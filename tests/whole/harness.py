@@ -30,25 +30,55 @@ DEADLINE = float(os.environ.get("SOCKROUTE_TEST_DEADLINE", "20"))
 SLOW = float(os.environ.get("SOCKROUTE_TEST_SLOW", "1"))  # a sanitizer build is slower
 
 
-def free_port():
-    """A port of 127.0.0.1 that is free now, for TCP and UDP. Each is given out once in a run, and none is one of those that the
-    kernel gives to clients: nobody takes it before it is used."""
-    while True:
-        port = free_port.random.randrange(10000, 32000)
-        if port in free_port.given:
-            continue
-        free_port.given.add(port)
+class Ports:
+    """The ports that this process may use: a block of them, below those that the kernel gives to clients. It is ours for as long as
+    we live, and no other process that runs these tests has it: a name in the abstract namespace, which only one can have, stands
+    for it. So a port that was given out stays free until it is used, and one where nobody listens stays like that. They are given
+    out in turn: one comes again only when many tests have passed."""
+
+    FIRST, LAST, SIZE = 10000, 32000, 200
+
+    def __init__(self):
+        starts = list(range(self.FIRST, self.LAST, self.SIZE))
+        random.Random(os.urandom(16)).shuffle(starts)
+        self.name = socket.socket(socket.AF_UNIX)
+        self.start = next(start for start in starts if self._claim(start))
+        self.at = 0
+
+    def _claim(self, start):
+        try:
+            self.name.bind(f"\0sockroute tests, ports from {start}")
+            return True
+        except OSError:
+            return False
+
+    @staticmethod
+    def _is_free(port):
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with socket.socket(socket.AF_INET, kind) as s:
                     s.bind(("127.0.0.1", port))
-            return port
+            return True
         except OSError:
-            continue
+            return False
+
+    def take(self, n):
+        for _ in range(self.SIZE):
+            first = self.at
+            self.at = (first + n) % self.SIZE
+            if first + n <= self.SIZE and all(self._is_free(self.start + first + i) for i in range(n)):
+                return self.start + first
+        raise AssertionError(f"no {n} free ports from {self.start} on")
 
 
-free_port.given = set()
-free_port.random = random.Random(os.urandom(16))
+def free_port(n=1):
+    """A port of 127.0.0.1 where nobody listens, for TCP and UDP; the first of n in a row."""
+    if free_port.ports is None:
+        free_port.ports = Ports()
+    return free_port.ports.take(n)
+
+
+free_port.ports = None
 
 
 def wait_until(what, condition, seconds=None):
@@ -531,6 +561,13 @@ def recv_exactly(conn, n):
             raise EOFError(f"{len(data)} of {n} bytes")
         data += piece
     return data
+
+
+def ended(conn):
+    """True as soon as the other side has closed, by FIN or by RST; what comes before that is thrown away."""
+    with contextlib.suppress(ConnectionError):
+        recv_all(conn)
+    return True
 
 
 def recv_all(conn):

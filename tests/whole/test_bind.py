@@ -150,7 +150,7 @@ def test_a_client_that_has_said_all_still_gets_its_peer(direct):
 
 def test_ports_and_address_of_the_policy(run):
     """Three ports, and a fourth client in vain until one comes free; the address told is the one for outsiders."""
-    first = h.free_port()
+    first = h.free_port(3)
     sockets = {"ports": f"{first}-{first + 2}", "advertise": "203.0.113.7"}
     router = run(h.policy([h.listener(bind=sockets)]))
     held = [Bound(router.front, ANYBODY) for _ in range(3)]

@@ -169,7 +169,7 @@ def answering(run, started):
         auth=[{"name": "staff", "methods": ["userpass"], "users": h.users("alice")}],
         upstreams=[{"name": "dead", "url": f"socks5://127.0.0.1:{h.free_port()}"}],
         rules=[{"match": {"port": [1]}, "route": "reject"}, {"match": {"port": [2]}, "route": "dead"}],
-        timeouts={"connect": "300ms", "handshake": "5s"},
+        timeouts={"connect": "1500ms", "handshake": "1m"},
     )
     one = run(policy)
     one.places = places
@@ -320,32 +320,31 @@ def test_no_route_is_told_apart(run, folder):
 # ---- passwords ----
 
 def test_a_slow_hash_stalls_nobody(run, serve):
-    """Logins of half a second each beside an open session of the same worker; a good pair is remembered."""
+    """Expensive logins beside an open session of the same worker, which would have its turn only between them if they were computed
+    there; a good pair is remembered."""
     target = serve(h.echo)
-    one = run(h.policy([h.listener(), h.listener("staff", auth="staff")], workers=1,
+    one = run(h.policy([h.listener(), h.listener("staff", auth="staff")], workers=1, timeouts={"handshake": "10m"},
                        auth=[{"name": "staff", "methods": ["userpass"], "users": h.users("alice", password_hash=h.SLOW_HASH)}]))
 
     def login(password):
         return h.socks5(one.port_of(1), "127.0.0.1", target.port, "alice", password)[1]
 
     open_session, _ = h.socks5(one.front, "127.0.0.1", target.port)
-    before = time.monotonic()
+    before = one.cpu_seconds()
     assert login("secret") == 0
-    one_hash = time.monotonic() - before
-    logins = [threading.Thread(target=login, args=(f"wrong{i}",)) for i in range(4)]
+    one_hash = one.cpu_seconds() - before
+    logins = [threading.Thread(target=login, args=(f"wrong{i}",)) for i in range(8)]
     for t in logins:
         t.start()
-    slowest = rounds = 0
+    rounds = 0
     while any(t.is_alive() for t in logins):
-        before = time.monotonic()
         open_session.sendall(b"ping")
         assert h.recv_exactly(open_session, 4) == b"ping"
-        slowest = max(slowest, time.monotonic() - before)
         rounds += 1
-    assert rounds > 20 and slowest < one_hash / 2, (rounds, slowest, one_hash)
-    before = time.monotonic()
+    assert rounds > 3 * len(logins)
+    before = one.cpu_seconds()
     assert login("secret") == 0
-    assert time.monotonic() - before < one_hash / 2
+    assert one.cpu_seconds() - before < one_hash / 2
 
 
 # ---- programs ----

@@ -47,7 +47,7 @@ def test_readers_of_a_byte(run, serve):
 
 
 def test_half_open_handshakes(run, serve):
-    router, target = run(h.policy(**ONE_WORKER)), serve(h.echo)
+    router, target = run(h.policy(timeouts={"handshake": "10m"}, **ONE_WORKER)), serve(h.echo)
     established = tunnel(router, target)
     parts = itertools.cycle([b"", b"\x05", b"\x05\x02\x00", b"\x04\x01", b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n"])
     for _ in range(5):

@@ -151,7 +151,7 @@ UPSTREAMS_FAULT = {
 @pytest.mark.parametrize("what", ["refuses the connection", *UPSTREAMS_FAULT])
 def test_retry_where_the_upstream_is_at_fault(pool, what):
     p = pool(["bad", "good"], balance="first", retry={"attempts": 1}, handlers={"bad": UPSTREAMS_FAULT.get(what, says())},
-             timeouts={"connect": "300ms"})
+             timeouts={"connect": "1s"})
     if what not in UPSTREAMS_FAULT:
         p.kill("bad")
     assert p.ask(2) == ["good", "good"]

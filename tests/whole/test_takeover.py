@@ -17,7 +17,16 @@ def heir_of(router):
 def stop(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    h.wait_until("the heir to end", lambda: not os.path.exists(f"/proc/{pid}"))
+    h.wait_until("the heir to end", lambda: has_ended(pid))
+
+
+def has_ended(pid):
+    """It is nobody's child here: whoever is to bury it may take its time."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def hand_over(router, target):

@@ -225,7 +225,7 @@ def test_a_name_is_looked_up_once(run, programs):
 
 def test_what_is_held_for_a_name_is_bounded(run):
     silent = udp_socket()
-    router = run(h.policy(dns={"servers": [f"127.0.0.1:{silent.getsockname()[1]}"], "timeout": "300ms", "attempts": 1}))
+    router = run(h.policy(dns={"servers": [f"127.0.0.1:{silent.getsockname()[1]}"], "timeout": "2s", "attempts": 1}))
     a = Association(router.front)
     for _ in range(100):
         a.send("slow.test", 9, b"x" * 1000)
@@ -318,18 +318,19 @@ def test_it_ends_with_its_connection(direct):
 
 
 def test_idle(run):
-    router = run(h.policy(timeouts={"udp_idle": "700ms"}))
+    router = run(h.policy(timeouts={"udp_idle": "1500ms"}))
     echo = Echo()
     a = Association(router.front)
-    for _ in range(6):
+    before = time.monotonic()
+    while time.monotonic() - before < 3.5:
         assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
-        time.sleep(0.2)
+        assert a.receive(0.05) is None
     assert h.recv_all(a.s) == b""
     assert router.access_lines(1)[0]["end"] == "idle"
 
 
 def test_ports_and_address_of_the_policy(run):
-    first = h.free_port()
+    first = h.free_port(2)
     sockets = {"ports": f"{first}-{first + 1}", "advertise": "203.0.113.7"}
     router = run(h.policy([h.listener(udp=sockets)]))
     held = [Association(router.front) for _ in range(2)]
@@ -346,27 +347,28 @@ def test_a_unix_socket(run, folder):
     echo = Echo()
     s = socket.socket(socket.AF_UNIX)
     h.opened.append(s)
-    s.settimeout(h.DEADLINE)
+    s.settimeout(h.DEADLINE * h.SLOW)
     s.connect(str(path))
     s.sendall(b"\x05\x01\x00" + h.socks5_request("0.0.0.0", 0, 3))
     assert h.recv_exactly(s, 2) == b"\x05\x00"
     rep, at = h.socks5_read_bound(s)
     assert rep == 0 and at[0] == "127.0.0.1"
     client = udp_socket()
-    client.settimeout(h.DEADLINE)
+    client.settimeout(h.DEADLINE * h.SLOW)
     client.sendto(header("127.0.0.1", echo.port) + b"ping", at)
     assert unwrap(client.recv(100))[1] == b"ping"
     assert router.alive()
 
 
 def test_many_destinations(direct):
-    """More than are remembered, with answers from all."""
+    """More than are remembered; it answers all the time."""
     echo = Echo()
     a = Association(direct.front)
     for i in range(700):
         host = f"127.1.{i // 200}.{i % 200 + 1}"
         a.send(host, echo.port, b"nobody")
-    assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
+        if i % 50 == 49:  # what is before it has been read then: the kernel holds only so much
+            assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
 
 
 # ---- through upstreams ----
@@ -631,21 +633,22 @@ def check_lossy(first, echo, n):
     """What is answered is right, whatever was lost; most is answered, and some of what went in parts."""
     a = Association(first.front)
     h.wait_until("the way to stand", lambda: a.send("127.0.0.1", echo.port, b"ping") or a.receive(0.2))
-    answered = whole = 0
-    for i in range(n):
-        data, parts = b"%d," % i * 50, [b"%d;" % i * 30 for _ in range(3)]
-        a.send("127.0.0.1", echo.port, data)
-        for part, frag in zip(parts, (1, 2, 0x83)):
-            a.send("127.0.0.1", echo.port, part, frag=frag)
-        got = set()
-        while (answer := a.receive(0.02)) is not None:
+    got = set()
+
+    def collect(seconds):
+        while (answer := a.receive(seconds)) is not None:
             assert answer[0] == ("127.0.0.1", echo.port)
             got.add(answer[1])
-        answered += data in got
-        whole += b"".join(parts) in got
-    allowed = {b"ping"} | {b"%d," % i * 50 for i in range(n)} | {b"%d;" % i * 90 for i in range(n)}
-    assert {data for data, _ in echo.seen} <= allowed
-    assert answered > n // 3 and whole > n // 20
+
+    alone, whole = {b"%d," % i * 50 for i in range(n)}, {b"%d;" % i * 90 for i in range(n)}
+    for i in range(n):
+        a.send("127.0.0.1", echo.port, b"%d," % i * 50)
+        for frag in (1, 2, 0x83):
+            a.send("127.0.0.1", echo.port, b"%d;" % i * 30, frag=frag)
+        collect(0.02)
+    collect(0.5)
+    assert {data for data, _ in echo.seen} <= {b"ping"} | alone | whole
+    assert len(got & alone) > n // 3 and len(got & whole) > n // 20
     assert first.stats()["sessions"]["open"] == 1
 
 
@@ -668,7 +671,7 @@ def in_namespace(setup, test):
     if subprocess.run([*inner, "true"], capture_output=True).returncode != 0:
         pytest.skip(f"no {setup.split()[0]} here")
     r = subprocess.run([*inner, "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{test}"],
-                       capture_output=True, timeout=180)
+                       capture_output=True, timeout=180 * h.SLOW)
     assert r.returncode == 0, r.stdout[-4000:]
 
 

@@ -317,7 +317,7 @@ def test_sloppy_upstreams(run, serve):
     """Each in each protocol of a client, all at once, since some of them wait for a time-out."""
     upstreams = [{"name": f"u{i}", "url": f"{scheme}://127.0.0.1:{serve(handler).port}"} for i, (_, scheme, handler, _) in enumerate(SLOPPY)]
     router = run(h.policy(
-        upstreams=upstreams, rules=[{"match": {"port": [1000 + i]}, "route": f"u{i}"} for i in range(len(SLOPPY))], timeouts={"connect": "500ms"}))
+        upstreams=upstreams, rules=[{"match": {"port": [1000 + i]}, "route": f"u{i}"} for i in range(len(SLOPPY))], timeouts={"connect": "5s"}))
     waiting = []
     for i, (what, _, _, want) in enumerate(SLOPPY):
         for code, request_ in zip(want, (GREETING + h.socks5_request("127.0.0.1", 1000 + i), h.socks4_request("127.0.0.1", 1000 + i),

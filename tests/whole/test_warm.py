@@ -72,7 +72,7 @@ def test_warm_is_ready_and_replaced(run, process, folder, serve):
 
 def test_warm_over_a_restart_of_the_upstream(run, serve):
     """Its connections die with it; requests go on as soon as it is back, and none fails for want of a fresh one."""
-    first = serve(named_upstream("one"))
+    first = serve(named_upstream("one"), port=h.free_port())
     r = run(policy_of(first.port, warm=2))
     h.wait_until("warm connections", lambda: first.accepted >= 2)
     name, s = who_answers(r)
@@ -121,7 +121,9 @@ def test_warm_leaves_room_below_max_connections(run, serve):
     for _ in range(3):
         name, s = h.wait_until("a slot", lambda: (got := who_answers(r))[1] and got)
         held.append(s)
-        assert len(upstream.open) <= 3
+        u = r.get("/v1/upstreams/u")
+        assert u["sessions_open"] + u["warm"] <= 3, u
+        h.wait_until("the upstream to have as many", lambda: len(upstream.open) <= 3)
     assert r.get("/v1/upstreams/u")["sessions_open"] == 3 and r.get("/v1/upstreams/u")["warm"] == 0
     assert who_answers(r)[0] == 1
     for s in held:
