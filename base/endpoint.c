@@ -385,7 +385,7 @@ endpoint_from_sockaddr(struct endpoint *e, const struct sockaddr *sa, socklen_t 
 		memcpy(&in6, sa, sizeof in6);
 		endpoint_set_ipv6(e, in6.sin6_addr.s6_addr, ntohs(in6.sin6_port));
 	} else {
-		*e = (struct endpoint){ .kind = ENDPOINT_NONE };
+		endpoint_clear(e);
 	}
 }
 

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <sys/socket.h>
 
@@ -70,6 +71,17 @@ void endpoint_set_ipv6(struct endpoint *e, const uint8_t addr[16], uint16_t port
 const char *endpoint_to_text(const struct endpoint *e, char *out, size_t cap);
 /** The host alone, without brackets. Both write "" for ENDPOINT_NONE. */
 const char *endpoint_host_to_text(const struct endpoint *e, char *out, size_t cap);
+
+/** Makes it kind NONE, whatever it held; the room for a name is not touched but for its first byte. */
+static inline void
+endpoint_clear(struct endpoint *e)
+{
+	e->kind = ENDPOINT_NONE;
+	e->name_len = 0;
+	e->port = 0;
+	memset(e->addr, 0, sizeof e->addr);
+	e->name[0] = '\0';
+}
 
 /** True for IPv4 and IPv6. */
 static inline bool

@@ -180,19 +180,51 @@ put_escaped(struct log_line *l, const char *bytes, size_t len, size_t max, bool 
 
 /* In text a value goes without quotes where that can't be misread: visible ASCII. */
 static bool
+is_plain(uint8_t c)
+{
+	static const uint64_t plain[] = {
+		UINT64_MAX << ('!' & 63) & ~(UINT64_C(1) << '"') & ~(UINT64_C(1) << '='),
+		UINT64_MAX >> 1 & ~(UINT64_C(1) << ('\\' & 63)), 0, 0,
+	};
+	return plain[c >> 6] >> (c & 63) & 1;
+}
+
+static bool
 is_plain_word(const char *bytes, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		char c = bytes[i];
-		if (c <= ' ' || c > '~' || c == '"' || c == '\\' || c == '=')
+	for (size_t i = 0; i < len; i++)
+		if (!is_plain((uint8_t)bytes[i]))
 			return false;
-	}
 	return len > 0;
+}
+
+static size_t
+room_in(const struct log_line *l)
+{
+	return l->full ? 0 : LOG_LINE_MAX - CLOSING_MAX - l->len;
+}
+
+/* Most values are such words: looked at and copied in one go. False: it is none, or has no room. */
+static bool
+put_plain_word(struct log_line *l, const char *bytes, size_t len)
+{
+	char *out = l->bytes + l->len;
+	if (len == 0 || len > VALUE_MAX || len > room_in(l))
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (!is_plain((uint8_t)bytes[i]))
+			return false;
+		out[i] = bytes[i];
+	}
+	l->len += len;
+	return true;
 }
 
 static void
 put_value(struct log_line *l, const char *bytes, size_t len)
 {
+	if (l->format == LOG_TEXT && put_plain_word(l, bytes, len))
+		return;
 	bool quoted = l->format == LOG_JSON || !is_plain_word(bytes, len);
 	if (quoted)
 		put_text(l, "\"");
@@ -205,21 +237,50 @@ static void
 put_key(struct log_line *l, const char *key)
 {
 	bool json = l->format == LOG_JSON;
-	put_text(l, json ? ",\"" : " ");
-	put_text(l, key);
-	put_text(l, json ? "\":" : "=");
+	size_t n = strlen(key), len = n + (json ? 4 : 2);
+	if (len > room_in(l)) {
+		l->full = true;
+		return;
+	}
+	char *out = l->bytes + l->len;
+	*out++ = json ? ',' : ' ';
+	if (json)
+		*out++ = '"';
+	memcpy(out, key, n);
+	if (json)
+		out[n++] = '"';
+	out[n] = json ? ':' : '=';
+	l->len += len;
+}
+
+/* The time: up to its second it is that of the line before, most of the time. */
+static void
+put_time(struct log_line *l)
+{
+	static _Thread_local struct {
+		int64_t second;
+		char text[32];
+		size_t len;
+	} last = { .second = -1 };
+	int64_t ms = clock_wall_ms();
+	if (ms < 0 || ms / 1000 != last.second) {
+		last.len = strlen(clock_to_text(ms, last.text, sizeof last.text));
+		last.second = ms < 0 ? -1 : ms / 1000;
+	} else {
+		text_write_number(last.text + last.len - 4, (uint64_t)(ms % 1000), 3);     /* "...678Z" */
+	}
+	put_bytes(l, last.text, last.len);
 }
 
 void
 log_line_begin(struct log_line *l, enum log_level level, const char *message)
 {
-	char time[32];
 	l->len = 0;
 	l->full = l->skip = false;
 	l->format = (enum log_format)atomic_load_explicit(&current_format, memory_order_relaxed);
 	bool json = l->format == LOG_JSON;
 	put_text(l, json ? "{\"time\":\"" : "");
-	put_text(l, clock_to_text(clock_wall_ms(), time, sizeof time));
+	put_time(l);
 	put_text(l, json ? "\",\"level\":\"" : " ");
 	put_text(l, level_texts[level]);
 	put_text(l, json ? "\",\"message\":\"" : " ");

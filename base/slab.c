@@ -45,10 +45,10 @@ objects_offset(size_t per_page)
 }
 
 void
-slab_init(struct slab *s, size_t object_size)
+slab_init(struct slab *s, size_t object_size, size_t head_size)
 {
-	assert(object_size > 0);
-	*s = (struct slab){ .object_size = round_up(object_size, OBJECT_ALIGN) };
+	assert(object_size > 0 && head_size <= object_size);
+	*s = (struct slab){ .object_size = round_up(object_size, OBJECT_ALIGN), .head_size = head_size };
 	s->page_bytes = PAGE_BYTES_MIN;
 	while (s->page_bytes - objects_offset(PAGE_OBJECTS_MIN) < PAGE_OBJECTS_MIN * s->object_size)
 		s->page_bytes *= 2;
@@ -132,7 +132,7 @@ slab_take(struct slab *s)
 	ASAN_UNPOISON_MEMORY_REGION(object, s->object_size);
 	if (touched) {
 		p->first_free = p->next[i];
-		memset(object, 0, s->object_size);
+		memset(object, 0, s->head_size);
 	} else {
 		p->n_touched++;
 	}

@@ -141,15 +141,27 @@ text_append(char *out, size_t cap, size_t *len, const char *fmt, ...)
 size_t
 text_write_number(char *out, uint64_t value, unsigned digits)
 {
-	char reversed[TEXT_NUMBER_MAX];
-	size_t n = 0;
-	do {
-		reversed[n++] = (char)('0' + value % 10);
-		value /= 10;
-	} while ((value > 0 || n < digits) && n < sizeof reversed);
-	for (size_t i = 0; i < n; i++)
-		out[i] = reversed[n - 1 - i];
-	return n;
+	char all[TEXT_NUMBER_MAX];
+	size_t at = sizeof all;
+	for (; value > 9; value /= 100) {
+		unsigned two = (unsigned)(value % 100);
+		all[--at] = (char)('0' + two % 10);
+		all[--at] = (char)('0' + two / 10);
+	}
+	if (value > 0 || at == sizeof all)
+		all[--at] = (char)('0' + value);
+	while (at > 0 && sizeof all - at < digits)
+		all[--at] = '0';
+	memcpy(out, all + at, sizeof all - at);
+	return sizeof all - at;
+}
+
+void
+text_copy(char *out, size_t cap, const char *text)
+{
+	size_t n = text == NULL ? 0 : strnlen(text, cap - 1);
+	memcpy(out, text == NULL ? "" : text, n);
+	out[n] = '\0';
 }
 
 void

@@ -9,11 +9,11 @@
 void
 preamble_init(struct preamble *p, bool wants_header, struct tls_context *tls)
 {
-	*p = (struct preamble){
-	    .passed = !wants_header && tls == NULL,
-	    .wants_header = wants_header,
-	    .tls = tls,
-	};
+	p->passed = !wants_header && tls == NULL;
+	p->wants_header = wants_header;
+	p->in_tls = false;
+	p->tls = tls;
+	p->proxy.has_addresses = false; /* the addresses themselves are not looked at then */
 }
 
 /* Reads what surely belongs to the header. */

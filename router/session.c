@@ -51,8 +51,12 @@ session_policy(const struct session *s)
 struct endpoint
 session_client(const struct session *s)
 {
-	struct endpoint e = { .kind = s->client_at.kind, .port = s->client_at.port };
+	struct endpoint e;
+	e.kind = s->client_at.kind;
+	e.name_len = 0;
+	e.port = s->client_at.port;
 	memcpy(e.addr, s->client_at.addr, sizeof e.addr);
+	e.name[0] = '\0';
 	return e;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "policy/decide.h"
 #include "router/association.h"
 #include "router/spare.h"
@@ -186,7 +187,7 @@ keep_result(struct session *s, const struct dial_result *r)
 	f->resolve_us += r->resolve_us;
 	keep_hops(s, r);
 	if (r->detail != NULL)
-		snprintf(sh->detail, sizeof sh->detail, "%s", r->detail);
+		text_copy(sh->detail, sizeof sh->detail, r->detail);
 	if (r->attempts > 1)
 		counter_add(&s->worker->counters, COUNTER_RETRIES, r->attempts - 1u);
 }

@@ -3,13 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 #include "router/spare.h"
 
 void
 shake_init(struct shake *sh, const struct socks_server_options *options)
 {
+	sh->user[0] = sh->session[0] = sh->to[0] = sh->detail[0] = '\0';
 	socks_server_init(&sh->server, options);
 	sh->spare = SPARE_NONE;
 	facts_init(&sh->facts, &(struct facts_memory){ .user = sh->user, .to = sh->to, .detail = sh->detail, .hops = sh->hops });
@@ -35,11 +34,13 @@ shake_release(struct shake *sh)
 	spare_drop(&sh->spare);
 	free(sh->addrs);
 	sh->addrs = NULL;
+	if (sh->big != NULL)
+		explicit_bzero(sh->big, SOCKS_SERVER_IN_MAX);
 	free(sh->big);
 	sh->big = NULL;
-	OPENSSL_cleanse(sh->server.password, sizeof sh->server.password);
+	explicit_bzero(sh->server.password, sizeof sh->server.password);
 	/* The client's own bytes may hold its password. */
-	OPENSSL_cleanse(sh->in_memory, sizeof sh->in_memory);
+	explicit_bzero(sh->in_memory, sizeof sh->in_memory);
 }
 
 bool

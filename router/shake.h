@@ -8,6 +8,7 @@
 #define ROUTER_SHAKE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buffer.h"
@@ -25,10 +26,6 @@
 enum { SHAKE_IN_FIRST = 1024 };        /* any SOCKS message, and a little of what comes behind it */
 
 struct shake {
-	struct preamble preamble;
-	struct socks_server server;
-	struct facts facts;
-	struct buffer in, out;
 	/* One of these at a time. */
 	struct auth_check *check;
 	struct ident *ident;
@@ -43,6 +40,11 @@ struct shake {
 	int spare;                     /* a descriptor for the dial, until the request is known; or SPARE_NONE */
 	bool eof;                      /* the client has ended its direction */
 	bool resolve_failed;
+	/* From here on the slab leaves what was there before: shake_init writes what has to be said. */
+	struct facts facts;
+	struct buffer in, out;
+	struct socks_server server;
+	struct preamble preamble;
 	char user[256], session[256];
 	char to[ENDPOINT_TEXT_MAX];
 	char detail[256];
@@ -51,6 +53,10 @@ struct shake {
 	uint8_t out_memory[SOCKS_SERVER_OUT_MAX];
 };
 
+/* How much of it has to be zero before shake_init. */
+enum { SHAKE_HEAD = offsetof(struct shake, facts) };
+
+/** Of memory whose head is zero. The preamble is the caller's to begin. */
 void shake_init(struct shake *sh, const struct socks_server_options *options);
 /** Cancels what is under way and frees what it holds, not itself. */
 void shake_release(struct shake *sh);

@@ -10,7 +10,7 @@
 #include "router/shake.h"
 #include "upstream/dialer.h"
 
-enum { ID_BLOCK = 64, WORKER_TRIM_MS = 500 };
+enum { ID_BLOCK = 64, WORKER_TRIM_MS = 200 };
 
 /* ---- leases ---- */
 
@@ -285,9 +285,9 @@ worker_new(struct shared *shared, unsigned number)
 	list_init(&w->listeners);
 	for (int i = 0; i < SESSION_STATES; i++)
 		list_init(&w->by_state[i]);
-	slab_init(&w->sessions, sizeof(struct session));
-	slab_init(&w->shakes, sizeof(struct shake));
-	slab_init(&w->taken, sizeof(struct taken));
+	slab_init(&w->sessions, sizeof(struct session), sizeof(struct session));
+	slab_init(&w->shakes, sizeof(struct shake), SHAKE_HEAD);
+	slab_init(&w->taken, sizeof(struct taken), sizeof(struct taken));
 	loop_task_init(&w->reap, worker_reap);
 	deadline_init(&w->resume, on_resume);
 	deadline_init(&w->trim, on_trim);

@@ -243,18 +243,32 @@ attempt_take(struct attempt *a, const struct path *path)
 	attempt_begin(a);
 }
 
+/* What is told of an attempt, but for its path and what all of them share. */
+static void
+result_begin(struct attempt *a)
+{
+	struct dial_result *r = &a->result;
+	r->verdict = VERDICT_GRANTED;
+	r->stage = DIAL_PICK;
+	r->hop_at_fault = -1;
+	r->code = 0;
+	r->status = 0;
+	r->addrs = NULL;
+	r->n_addrs = 0;
+	endpoint_clear(&r->bound);
+	endpoint_clear(&r->peer);
+	r->connect_us = r->tls_us = 0;
+	r->n_hop_times = 0;
+	r->early = NULL;
+	r->early_len = 0;
+	a->detail[0] = '\0';
+}
+
 void
 attempt_begin(struct attempt *a)
 {
 	uint64_t timeout_ms = a->dial->request.timeout_ms;
-	a->result = (struct dial_result){
-	    .hop_at_fault = -1,
-	    .attempts = a->result.attempts,
-	    .path = a->result.path,
-	    .resolve_us = a->result.resolve_us,
-	    .detail = a->detail,
-	};
-	a->detail[0] = '\0';
+	result_begin(a);
 	a->at = 0;
 	a->n_said = 0;
 	a->connected = a->deferred = a->from_warm = false;
@@ -333,7 +347,11 @@ attempt_init(struct attempt *a, struct dial *x, struct stream *s)
 {
 	a->dial = x;
 	a->stream = s;
+	a->result.attempts = 0;
+	a->result.resolve_us = 0;
+	a->result.path = (struct path){ .held = false };
 	a->result.detail = a->detail;
+	result_begin(a);
 	loop_task_init(&a->ended, on_ended);
 	deadline_init(&a->deadline, on_deadline);
 }

@@ -42,6 +42,7 @@ struct shake {
 	struct hop hop;
 	struct buffer in, out;
 	struct endpoint to; /* what the hop is asked for */
+	/* from here on the slab leaves what was there before */
 	char username[HOP_USERNAME_MAX + 1], password[HOP_PASSWORD_MAX + 1];
 	uint8_t in_bytes[HOP_IN_MAX], out_bytes[HOP_OUT_MAX];
 };
@@ -55,8 +56,6 @@ struct addresses {
 struct attempt {
 	struct dial *dial;
 	struct stream *stream; /* what it connects */
-	struct dial_result result; /* so far; when it failed, until the next one has a path */
-	char detail[256];
 	struct loop_task ended; /* it ended, or has a warm connection, inside a call of the owner's */
 
 	enum dial_stage stage;
@@ -86,12 +85,18 @@ struct attempt {
 	struct deadline deadline;
 	struct shake *shake;
 	struct dial_wait *wait; /* in a pool's queue, in stage PICK; NULL: it doesn't wait */
-	struct path turn;       /* what attempt_take_turn() picked */
+
+	/* from here on the slab leaves what was there before */
+	struct dial_result result; /* so far; when it failed, until the next one has a path */
+	struct path turn;          /* what attempt_take_turn() picked */
+	char detail[256];
 };
+
+enum { ATTEMPT_HEAD = offsetof(struct attempt, result) };
 
 /* attempt.c */
 
-/** Zeros become an attempt of the dial, in a stream that is closed. */
+/** What is zero up to ATTEMPT_HEAD becomes an attempt of the dial, in a stream that is closed. */
 void attempt_init(struct attempt *a, struct dial *x, struct stream *s);
 /** Picks a path and sets out on it, or ends. */
 void attempt_start(struct attempt *a);

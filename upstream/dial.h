@@ -28,16 +28,17 @@ struct dial {
 	struct dialer *dialer;
 	dial_cb *cb;
 	void *arg;
-	struct dial_request request; /* what it points to is copied below */
-	struct path fixed;
-	struct endpoint client;
-	char user[256], session[256];
 	struct addresses given; /* of request.to, as the caller knew them */
 	/* of request.to, given or looked up, without those that are forbidden; once known they stay */
 	struct addresses destination;
 	struct tried tried;
 	bool telling; /* the callback runs */
 	struct attempt attempt;
+	/* from attempt.result on the slab leaves what was there before */
+	struct dial_request request; /* what it points to is copied below */
+	struct path fixed;
+	struct endpoint client;
+	char user[256], session[256];
 };
 
 /* attempt_names.c */

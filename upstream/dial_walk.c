@@ -222,6 +222,7 @@ take_shake(struct attempt *a)
 		attempt_fail_no_memory(a);
 		return false;
 	}
+	a->shake->username[0] = a->shake->password[0] = '\0';
 	buffer_init(&a->shake->in, a->shake->in_bytes, sizeof a->shake->in_bytes);
 	buffer_init(&a->shake->out, a->shake->out_bytes, sizeof a->shake->out_bytes);
 	return true;

@@ -4,9 +4,10 @@
  */
 #include "upstream/dialer.h"
 
-#include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 
+#include "base/text.h"
 #include "upstream/dial.h"
 #include "upstream/warm.h"
 
@@ -31,8 +32,8 @@ dialer_new(struct loop *l, struct resolver *r)
 	d->loop = l;
 	d->resolver = r;
 	list_init(&d->dials);
-	slab_init(&d->dial_slab, sizeof(struct dial));
-	slab_init(&d->shake_slab, sizeof(struct shake));
+	slab_init(&d->dial_slab, sizeof(struct dial), offsetof(struct dial, attempt) + ATTEMPT_HEAD);
+	slab_init(&d->shake_slab, sizeof(struct shake), offsetof(struct shake, username));
 	d->warm = warm_new(l, d);
 	if (d->warm == NULL) {
 		dialer_free(d);
@@ -100,8 +101,8 @@ copy_request(struct dial *x, const struct dial_request *r)
 	x->request.key.command = (uint8_t)r->command;
 	x->request.key.user = x->user;
 	x->request.key.session = x->session;
-	snprintf(x->user, sizeof x->user, "%s", r->key.user == NULL ? "" : r->key.user);
-	snprintf(x->session, sizeof x->session, "%s", r->key.session == NULL ? "" : r->key.session);
+	text_copy(x->user, sizeof x->user, r->key.user);
+	text_copy(x->session, sizeof x->session, r->key.session);
 	if (r->key.client != NULL) {
 		x->client = *r->key.client;
 		x->request.key.client = &x->client;

@@ -130,6 +130,30 @@ write_example(void)
 	log_say(LOG_WARN, "%d of %s", 3, "4");
 }
 
+/* Second after second, and within one; the clock may be set back. */
+static void
+write_at_times(void)
+{
+	static const int64_t at_ms[] = { 1767323045678, 1767323045679, 1767323046001, 1767323045009, 1767323045010, -1, -2, 0 };
+	for (size_t i = 0; i < ARRAY_LEN(at_ms); i++) {
+		clock_fake(1000, at_ms[i]);
+		log_say(LOG_INFO, "at");
+	}
+}
+
+static void
+test_time_of_each_line(void **state)
+{
+	(void)state;
+	capture(LOG_INFO, LOG_TEXT, write_at_times);
+	assert_string_equal(captured,
+	    "2026-01-02T03:04:05.678Z info at\n" "2026-01-02T03:04:05.679Z info at\n"
+	    "2026-01-02T03:04:06.001Z info at\n" "2026-01-02T03:04:05.009Z info at\n"
+	    "2026-01-02T03:04:05.010Z info at\n" "1969-12-31T23:59:59.999Z info at\n"
+	    "1969-12-31T23:59:59.998Z info at\n" "1970-01-01T00:00:00.000Z info at\n");
+	clock_fake_stop();
+}
+
 static void
 test_text_line(void **state)
 {
@@ -647,6 +671,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_text_line, fake_time),
+		cmocka_unit_test(test_time_of_each_line),
 		cmocka_unit_test_setup(test_json_line, fake_time),
 		cmocka_unit_test_setup(test_values_are_escaped, fake_time),
 		cmocka_unit_test_setup(test_messages_are_escaped_too, fake_time),

@@ -1,5 +1,5 @@
 /*
- * Tests of base/slab: objects don't overlap and come zero-filled; pages come and go as the header
+ * Tests of base/slab: objects don't overlap and their heads come zero-filled; pages come and go as the header
  * says.
  */
 #include "base/slab.h"
@@ -34,20 +34,20 @@ take(struct slab *s)
  * when it goes back.
  */
 static void
-check_size(size_t size, unsigned n_objects, unsigned n_steps)
+check_size(size_t size, size_t head, unsigned n_objects, unsigned n_steps)
 {
 	struct slab s;
 	struct random r;
 	uint8_t **objects = calloc(n_objects, sizeof *objects);
 	assert_non_null(objects);
-	slab_init(&s, size);
+	slab_init(&s, size, head);
 	random_seed(&r, size);
 	for (unsigned step = 0; step < n_steps; step++) {
 		unsigned i = random_below(&r, n_objects);
 		if (objects[i] == NULL) {
 			objects[i] = take(&s);
 			assert_int_equal((uintptr_t)objects[i] % _Alignof(max_align_t), 0);
-			assert_all(objects[i], 0, size);
+			assert_all(objects[i], 0, head);
 			memset(objects[i], (int)(i & 0xff) | 1, size);
 		} else {
 			assert_all(objects[i], (uint8_t)((i & 0xff) | 1), size);
@@ -67,11 +67,11 @@ static void
 test_objects_of_many_sizes(void **state)
 {
 	(void)state;
-	check_size(1, 10000, 40000);
-	check_size(24, 5000, 20000);
-	check_size(700, 500, 5000);
-	check_size(16 * 1024, 40, 500);
-	check_size(100 * 1000, 20, 200);
+	check_size(1, 1, 10000, 40000);
+	check_size(24, 24, 5000, 20000);
+	check_size(700, 13, 500, 5000);
+	check_size(16 * 1024, 16 * 1024, 40, 500);
+	check_size(100 * 1000, 100, 20, 200);
 }
 
 static void
@@ -79,7 +79,7 @@ test_null_is_fine(void **state)
 {
 	struct slab s;
 	(void)state;
-	slab_init(&s, 64);
+	slab_init(&s, 64, 64);
 	slab_give_back(&s, NULL);
 	assert_int_equal(slab_bytes(&s), 0);
 	slab_free(&s);
@@ -92,7 +92,7 @@ test_memory_returns_after_a_peak(void **state)
 	static void *objects[PEAK];
 	struct slab s;
 	(void)state;
-	slab_init(&s, 512);
+	slab_init(&s, 512, 512);
 	for (unsigned i = 0; i < PEAK; i++)
 		objects[i] = take(&s);
 	assert_true(slab_bytes(&s) >= PEAK * 512);
@@ -117,7 +117,7 @@ test_no_page_comes_and_goes_at_the_edge(void **state)
 	struct slab s;
 	void *objects[1024];
 	(void)state;
-	slab_init(&s, 512);
+	slab_init(&s, 512, 512);
 	assert_true(s.per_page <= 1024);
 	for (size_t i = 0; i < s.per_page; i++)
 		objects[i] = take(&s);
@@ -143,7 +143,7 @@ test_no_page_comes_and_goes_with_some_large_objects(void **state)
 	void *objects[SOME];
 	size_t mapped = 0;
 	(void)state;
-	slab_init(&s, 11000);
+	slab_init(&s, 11000, 11000);
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < SOME; i++)
 			objects[i] = take(&s);
@@ -164,7 +164,7 @@ test_one_object_keeps_its_page(void **state)
 {
 	struct slab s;
 	(void)state;
-	slab_init(&s, 512);
+	slab_init(&s, 512, 512);
 	void *first = take(&s);
 	slab_give_back(&s, first);
 	assert_int_equal(slab_bytes(&s), s.page_bytes);

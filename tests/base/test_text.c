@@ -7,6 +7,7 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,6 +253,44 @@ test_clock_texts(void **state)
 }
 
 static void
+check_number(uint64_t value, unsigned digits)
+{
+	char want[64], got[TEXT_NUMBER_MAX];
+	int n = snprintf(want, sizeof want, "%0*llu", (int)digits, (unsigned long long)value);
+	assert_int_equal(text_write_number(got, value, digits), n);
+	assert_memory_equal(got, want, n);
+}
+
+static void
+test_numbers_are_written(void **state)
+{
+	(void)state;
+	for (uint64_t tens = 1; tens <= UINT64_MAX / 10; tens *= 10)
+		for (uint64_t i = 0; i < 12; i++)
+			for (unsigned digits = 1; digits < 5; digits++) {
+				check_number(tens - i % tens, digits);
+				check_number(tens * (i % 9 + 1), digits);
+			}
+	check_number(0, 1);
+	check_number(0, 3);
+	check_number(UINT64_MAX, 1);
+	check_number(7, TEXT_NUMBER_MAX);
+}
+
+static void
+test_copies_are_cut(void **state)
+{
+	char out[4];
+	(void)state;
+	text_copy(out, sizeof out, "abc");
+	assert_string_equal(out, "abc");
+	text_copy(out, sizeof out, "vwxyz");
+	assert_string_equal(out, "vwx");
+	text_copy(out, sizeof out, NULL);
+	assert_string_equal(out, "");
+}
+
+static void
 test_fake_clock_stands_still(void **state)
 {
 	(void)state;
@@ -323,6 +362,8 @@ main(void)
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_append_cuts_quietly),
 		cmocka_unit_test(test_clock_texts),
+		cmocka_unit_test(test_numbers_are_written),
+		cmocka_unit_test(test_copies_are_cut),
 		cmocka_unit_test(test_fake_clock_stands_still),
 		cmocka_unit_test(test_counter_texts_are_complete_and_distinct),
 		cmocka_unit_test(test_counters_add_up),
