@@ -373,6 +373,14 @@ endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 	return a->port == b->port && endpoint_same_host(a, b);
 }
 
+bool
+endpoint_collide(const struct endpoint *a, const struct endpoint *b)
+{
+	if (!endpoint_is_address(a) || a->kind != b->kind || a->port != b->port)
+		return false;
+	return endpoint_is_wildcard(a) || endpoint_is_wildcard(b) || endpoint_same_host(a, b);
+}
+
 void
 endpoint_from_sockaddr(struct endpoint *e, const struct sockaddr *sa, socklen_t len)
 {

@@ -94,6 +94,8 @@ bool endpoint_is_loopback(const struct endpoint *e);
 bool endpoint_is_wildcard(const struct endpoint *e);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 bool endpoint_same_host(const struct endpoint *a, const struct endpoint *b);
+/** Of two addresses to listen on: have they a port in common, since they are one or either is a wildcard? */
+bool endpoint_collide(const struct endpoint *a, const struct endpoint *b);
 
 /** From and to sockets. A Unix socket or an unknown family: ENDPOINT_NONE. A name: 0. */
 void endpoint_from_sockaddr(struct endpoint *e, const struct sockaddr *sa, socklen_t len);

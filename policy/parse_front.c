@@ -59,6 +59,8 @@ static bool
 read_listen(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct policy_listener *l = object;
+	l->line = v->line;
+	l->column = v->column;
 	if (v->type == SCAN_STRING && !v->faulty) {
 		if ((l->listen_text = parse_string(c, v)) == NULL)
 			return false;

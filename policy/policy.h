@@ -78,6 +78,7 @@ struct policy_listener {
 	const char *unix_path;         /* or NULL; absolute, or relative to the policy's directory and made absolute */
 	struct endpoint listen;        /* unless unix_path; kind NONE then */
 	const char *listen_text;       /* as written */
+	unsigned line, column;         /* where it is written */
 	unsigned protocols;            /* PROTOCOL_BIT of socks/command.h */
 	int auth;                      /* index into auths; -1: none */
 	bool allow_open;

@@ -274,25 +274,23 @@ check_listen_once(struct parse_context *c, const struct json_value *root)
 		    endpoint_is_address(&p->listeners[i].listen))
 			sorted[n++] = &p->listeners[i];
 	qsort(sorted, n, sizeof *sorted, by_listen);
-	for (size_t i = 1; i < n; i++)
-		if (compare_listen(sorted[i - 1], sorted[i]) == 0)
-			parse_error(c, listen_of(root, (size_t)(sorted[i] - p->listeners)),
+	for (size_t i = 1, first = 0; i < n; i++) {        /* first: of those of this kind and port */
+		const struct policy_listener *it = sorted[i];
+		const struct json_value *at = listen_of(root, (size_t)(it - p->listeners));
+		if (compare_listen(sorted[i - 1], it) == 0)
+			parse_error(c, at,
 			    "found the address %s twice, expected each once: the listener \"%s\" "
 			    "has it",
-			    sorted[i]->listen_text, sorted[i - 1]->name);
+			    it->listen_text, sorted[i - 1]->name);
+		else if (endpoint_collide(&sorted[first]->listen, &it->listen))
+			parse_error(c, at,
+			    "found %s, which the listener \"%s\" on %s has as well, expected each "
+			    "address once",
+			    it->listen_text, sorted[first]->name, sorted[first]->listen_text);
+		else
+			first = i;
+	}
 	free(sorted);
-}
-
-/* Would the second of the two fail to bind? The admin side shares its port with nobody, on a
- * wildcard address neither. */
-static bool
-collide(const struct endpoint *admin, const struct endpoint *listener)
-{
-	if (!endpoint_is_address(listener) || admin->port != listener->port)
-		return false;
-	return endpoint_same_host(admin, listener) ||
-	       (admin->kind == listener->kind &&
-	           (endpoint_is_wildcard(admin) || endpoint_is_wildcard(listener)));
 }
 
 static void
@@ -310,7 +308,7 @@ check_admin(struct parse_context *c, const struct json_value *root)
 		    "hosts",
 		    endpoint_to_text(&p->admin.listen, text, sizeof text));
 	for (size_t i = 0; i < p->n_listeners; i++)
-		if (collide(&p->admin.listen, &p->listeners[i].listen))
+		if (endpoint_collide(&p->admin.listen, &p->listeners[i].listen))
 			parse_error(c, json_member(admin, "listen"),
 			    "found %s, expected an address that no listener has: \"%s\" has it",
 			    endpoint_to_text(&p->admin.listen, text, sizeof text),

@@ -66,7 +66,7 @@ tcp_address_is_free(const struct sockaddr_storage *ss, socklen_t len)
 }
 
 static bool
-open_tcp(struct front *f, const struct endpoint *at, bool inherited)
+open_tcp(struct front *f, const struct endpoint *at, bool ours)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = endpoint_to_sockaddr(at, &ss);
@@ -74,7 +74,7 @@ open_tcp(struct front *f, const struct endpoint *at, bool inherited)
 		errno = EADDRNOTAVAIL;
 		return false;
 	}
-	if (at->port != 0 && !inherited && !tcp_address_is_free(&ss, len))
+	if (at->port != 0 && !ours && !tcp_address_is_free(&ss, len))
 		return false;
 	for (unsigned i = 0; i < f->n_sockets; i++) {
 		if (atomic_load(&f->fds[i]) >= 0)
@@ -167,7 +167,7 @@ front_make_sockets(struct front *f, struct inheritance *from, bool *inherited)
 }
 
 struct front *
-front_open(const struct policy_listener *conf, unsigned n_workers, struct inheritance *from, char *why, size_t cap)
+front_open(const struct policy_listener *conf, unsigned n_workers, struct inheritance *from, bool beside, char *why, size_t cap)
 {
 	char key[512];
 	front_key(conf, key, sizeof key);
@@ -187,7 +187,7 @@ front_open(const struct policy_listener *conf, unsigned n_workers, struct inheri
 		front_free(f);
 		return NULL;
 	}
-	if (!(f->is_unix ? inherited || open_unix(f, conf->unix_path) : open_tcp(f, &conf->listen, inherited))) {
+	if (!(f->is_unix ? inherited || open_unix(f, conf->unix_path) : open_tcp(f, &conf->listen, inherited || beside))) {
 		snprintf(why, cap, "can't listen on %s: %s", key, strerror(errno));
 		front_free(f);
 		return NULL;

@@ -36,8 +36,13 @@ struct front {
 	atomic_uint_least64_t accepted, refused;
 };
 
-/** Takes what `from` (or NULL) has for this address, binds and listens for the rest. NULL: why is told in `why` (cap bytes). */
-struct front *front_open(const struct policy_listener *conf, unsigned n_workers, struct inheritance *from, char *why, size_t cap);
+/**
+ * Takes what `from` (or NULL) has for this address, binds and listens for the rest.
+ * @param beside  an open front of this process may have the address as well: it is about to go
+ * NULL: why is told in `why` (cap bytes).
+ */
+struct front *front_open(const struct policy_listener *conf, unsigned n_workers, struct inheritance *from, bool beside, char *why,
+    size_t cap);
 struct front *front_ref(struct front *f);
 void front_unref(struct front *f);             /* NULL is fine */
 /** The key that front_open would give; out has at least 128 bytes. */

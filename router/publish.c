@@ -90,6 +90,19 @@ front_in_force(const struct control *c, const struct policy_listener *conf)
 	return NULL;
 }
 
+/* Has a listener in force, one that goes, its address among others, or one of its addresses? */
+static bool
+front_goes_for(const struct control *c, const struct policy_listener *conf)
+{
+	if (c->revision == NULL)
+		return false;
+	const struct policy *p = c->revision->policy;
+	for (size_t i = 0; i < p->n_listeners; i++)
+		if (endpoint_collide(&p->listeners[i].listen, &conf->listen))
+			return true;
+	return false;
+}
+
 /* All or none: the index of the one that can't be opened, or n_listeners. */
 static size_t
 open_fronts(struct control *c, const struct policy *p, struct front **fronts, char *why, size_t cap)
@@ -97,7 +110,7 @@ open_fronts(struct control *c, const struct policy *p, struct front **fronts, ch
 	size_t n = 0;
 	for (; n < p->n_listeners; n++) {
 		struct front *there = front_in_force(c, &p->listeners[n]);
-		fronts[n] = there != NULL ? front_ref(there) : front_open(&p->listeners[n], c->n_workers, c->inheritance, why, cap);
+		fronts[n] = there != NULL ? front_ref(there) : front_open(&p->listeners[n], c->n_workers, c->inheritance, front_goes_for(c, &p->listeners[n]), why, cap);
 		if (fronts[n] == NULL)
 			break;
 	}
@@ -128,7 +141,7 @@ build_revision(struct control *c, struct policy *p, struct policy_errors *errors
 	struct revision *r = NULL;
 	if (bad < p->n_listeners) {
 		snprintf(pointer, sizeof pointer, "/listeners/%zu/listen", bad);
-		policy_errors_add(errors, pointer, 0, 0, "%s", why);
+		policy_errors_add(errors, pointer, p->listeners[bad].line, p->listeners[bad].column, "%s", why);
 		fleet_unref(fleet);
 		policy_unref(p);
 	} else if ((r = revision_new(p, fleet, fronts, c->n_workers)) == NULL) {
@@ -498,9 +511,11 @@ publish_first(struct control *c, struct policy *p, char *why, size_t cap)
 	policy_errors_init(&errors);
 	p->revision = ++c->last_revision;
 	struct revision *r = build_revision(c, p, &errors);
-	if (r == NULL)
-		snprintf(why, cap, "%s: %s", errors.n > 0 ? errors.list[0].pointer : "",
-			 errors.n > 0 ? errors.list[0].message : "out of memory");
+	const struct policy_error *e = errors.n > 0 ? &errors.list[0] : NULL;
+	if (r == NULL && e != NULL && e->line > 0 && c->policy_path != NULL)
+		snprintf(why, cap, "%s:%u:%u: %s: %s", c->policy_path, e->line, e->column, e->pointer, e->message);
+	else if (r == NULL)
+		snprintf(why, cap, "%s: %s", e != NULL ? e->pointer : "", e != NULL ? e->message : "out of memory");
 	policy_errors_free(&errors);
 	return r;
 }

@@ -367,6 +367,30 @@ test_every_error_has_its_text(void **state)
 	}
 }
 
+/* Two addresses to listen on. */
+static void
+test_collide(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *a, *b;
+		bool collide;
+	} cases[] = {
+		{ "127.0.0.1:80", "127.0.0.1:80", true }, { "127.0.0.1:80", "127.0.0.1:81", false },
+		{ "127.0.0.1:80", "127.0.0.2:80", false }, { "0.0.0.0:80", "127.0.0.1:80", true },
+		{ "0.0.0.0:80", "127.0.0.1:81", false }, { "0.0.0.0:80", "[::1]:80", false },
+		{ "[::]:80", "[::1]:80", true }, { "[::]:80", "0.0.0.0:80", false },
+		{ "a.example:80", "a.example:80", false },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct endpoint a, b;
+		assert_int_equal(endpoint_from_text(&a, cases[i].a, strlen(cases[i].a)), ENDPOINT_OK);
+		assert_int_equal(endpoint_from_text(&b, cases[i].b, strlen(cases[i].b)), ENDPOINT_OK);
+		assert_int_equal(endpoint_collide(&a, &b), cases[i].collide);
+		assert_int_equal(endpoint_collide(&b, &a), cases[i].collide);
+	}
+}
+
 int
 main(void)
 {
@@ -384,6 +408,7 @@ main(void)
 		cmocka_unit_test(test_sockaddr_and_back),
 		cmocka_unit_test(test_mapped_sockaddr_is_unmapped),
 		cmocka_unit_test(test_every_error_has_its_text),
+		cmocka_unit_test(test_collide),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

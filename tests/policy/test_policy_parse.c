@@ -132,6 +132,10 @@ static const struct faulty listeners[] = {
 	    "/listeners/1/listen: twice, expected each once: the listener \"listener-0\" has it" },
 	{ DOC("\"listeners\": [{\"listen\": \"unix:a\"}, {\"listen\": ^\"unix:a\"}]"),
 	    "/listeners/1/listen: found the address unix:a twice" },
+	{ DOC("\"listeners\": [{\"listen\": ^\"127.0.0.1:1\"}, {\"listen\": \"0.0.0.0:1\", "
+	      "\"allow_open\": true}, {\"listen\": ^\"127.0.0.2:1\"}, {\"listen\": \"[::1]:1\"}]"),
+	    "/listeners/0/listen: found 127.0.0.1:1, which the listener \"listener-1\" on 0.0.0.0:1 "
+	    "has as well|/listeners/2/listen: found 127.0.0.2:1" },
 	{ DOC("\"listeners\": [^{\"listen\": \"0.0.0.0:1\"}]"), "/listeners/0: other hosts reach "
 	                                                        "and that lets anybody in" },
 	{ DOC("\"listeners\": [^{\"listen\": \"[::]:1\"}]"), "/listeners/0: \"allow_open\": true" },

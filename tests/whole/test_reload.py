@@ -164,9 +164,23 @@ def test_a_port_that_is_taken_changes_nothing(run, serve):
     router.write_policy(changed(router.policy, listeners=[
         *router.policy["listeners"], other, h.listener("taken", listen=f"127.0.0.1:{taken.port}")]))
     router.signal(signal.SIGHUP)
-    h.wait_until("the log to tell", lambda: any("/listeners/2/listen" in e["at"] and "in use" in e["at"] for e in router.log_entries("policy error")))
+    line = next(i for i, text in enumerate(router.policy_path.read_text().splitlines(), 1) if str(taken.port) in text)
+    at = f"{router.policy_path}:{line}:14: /listeners/2/listen: "
+    h.wait_until("the log to tell", lambda: any(e["at"].startswith(at) and "in use" in e["at"] for e in router.log_entries("policy error")))
     assert not h.port_answers(int(other["listen"].split(":")[1]))
     assert router.get("/v1/listeners")["total"] == 1 and router.revision() == 1
+
+
+@pytest.mark.parametrize("first, then", [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")])
+def test_a_listener_opens_up_or_closes_down_on_its_port(run, serve, first, then):
+    """The old socket and the new one share the port for a while; sessions of the old one go on."""
+    target = serve(h.echo)
+    router = run(h.policy([h.listener(listen=f"{first}:{h.free_port()}", allow_open=True)]))
+    flow = Flow(h.socks5(router.front, "127.0.0.1", target.port)[0])
+    router.reload(changed(router.policy, listeners=[h.listener(listen=f"{then}:{router.front}", allow_open=True)]))
+    h.wait_until("only the new one to be open", lambda: h.port_answers(router.front, "127.0.0.2") == (then == "0.0.0.0"))
+    assert h.socks5(router.front, "127.0.0.1", target.port)[1] == 0 and flow.moves()
+    flow.stop()
 
 
 def test_a_file_that_is_gone_changes_nothing(run):
