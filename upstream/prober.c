@@ -1,10 +1,11 @@
 /*
  * prober: what the proxy at the end of a path can do. See prober.h.
  *
- *   look the destination up -> for each trial: dial -> (a method: greet, hear) -> next
+ *   look the destination up -> for each trial: dial -> (a method: greet, hear; BIND: connect, hear; UDP: udp_probe) -> next
  */
 #include "upstream/prober.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 #include "base/stream.h"
 #include "dns/resolver.h"
 #include "socks/socks5.h"
+#include "upstream/bind_wait.h"
+#include "upstream/connector.h"
+#include "upstream/udp_probe.h"
 
 struct prober {
 	struct loop *loop;
@@ -28,6 +32,11 @@ struct prober {
 	struct resolve *resolve;
 	struct dial *dial;
 	struct stream stream;
+	struct bind_wait *bind_wait; /* its second reply */
+	struct stream peer;         /* we, as the peer of our own BIND */
+	struct connector connector;
+	struct endpoint bound;      /* where that is to connect */
+	struct udp_probe *udp;
 	struct deadline deadline;
 	struct loop_task next;
 	uint8_t heard[2];           /* a server's choice of a method */
@@ -40,16 +49,23 @@ static const struct trial {
 	enum dial_until until;
 	enum socks_command command;
 	uint8_t method;
+	uint8_t kind; /* enum endpoint_kind: how the destination is given; NONE: it is of no account */
 } trials[PROBE_TRIALS] = {
-	[PROBE_HANDSHAKE] = { "handshake", DIAL_UNTIL_AUTHENTICATED, SOCKS_CONNECT, 0 },
-	[PROBE_METHOD_NONE] = { "method none", DIAL_UNTIL_TLS, SOCKS_CONNECT, 0 },
-	[PROBE_METHOD_USERPASS] = { "method userpass", DIAL_UNTIL_TLS, SOCKS_CONNECT, 2 },
-	[PROBE_METHOD_GSSAPI] = { "method gssapi", DIAL_UNTIL_TLS, SOCKS_CONNECT, 1 },
-	[PROBE_CONNECT_NAME] = { "CONNECT by name", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0 },
-	[PROBE_CONNECT_IPV4] = { "CONNECT by IPv4", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0 },
-	[PROBE_CONNECT_IPV6] = { "CONNECT by IPv6", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0 },
-	[PROBE_BIND] = { "BIND", DIAL_UNTIL_TUNNEL, SOCKS_BIND, 0 },
-	[PROBE_UDP] = { "UDP", DIAL_UNTIL_TUNNEL, SOCKS_UDP, 0 },
+	[PROBE_HANDSHAKE] = { "handshake", DIAL_UNTIL_AUTHENTICATED, SOCKS_CONNECT, 0, ENDPOINT_NONE },
+	[PROBE_METHOD_NONE] = { "method none", DIAL_UNTIL_TLS, SOCKS_CONNECT, 0, ENDPOINT_NONE },
+	[PROBE_METHOD_USERPASS] = { "method userpass", DIAL_UNTIL_TLS, SOCKS_CONNECT, 2, ENDPOINT_NONE },
+	[PROBE_METHOD_GSSAPI] = { "method gssapi", DIAL_UNTIL_TLS, SOCKS_CONNECT, 1, ENDPOINT_NONE },
+	[PROBE_CONNECT_NAME] = { "CONNECT by name", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0, ENDPOINT_NAME },
+	[PROBE_CONNECT_IPV4] = { "CONNECT by IPv4", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0, ENDPOINT_IPV4 },
+	[PROBE_CONNECT_IPV6] = { "CONNECT by IPv6", DIAL_UNTIL_TUNNEL, SOCKS_CONNECT, 0, ENDPOINT_IPV6 },
+	[PROBE_BIND] = { "BIND", DIAL_UNTIL_TUNNEL, SOCKS_BIND, 0, ENDPOINT_NONE },
+	[PROBE_BIND_NAME] = { "BIND by name", DIAL_UNTIL_TUNNEL, SOCKS_BIND, 0, ENDPOINT_NAME },
+	[PROBE_BIND_IPV4] = { "BIND by IPv4", DIAL_UNTIL_TUNNEL, SOCKS_BIND, 0, ENDPOINT_IPV4 },
+	[PROBE_BIND_IPV6] = { "BIND by IPv6", DIAL_UNTIL_TUNNEL, SOCKS_BIND, 0, ENDPOINT_IPV6 },
+	[PROBE_UDP] = { "UDP", DIAL_UNTIL_TUNNEL, SOCKS_UDP, 0, ENDPOINT_NONE },
+	[PROBE_UDP_NAME] = { "UDP by name", DIAL_UNTIL_TUNNEL, SOCKS_UDP, 0, ENDPOINT_NAME },
+	[PROBE_UDP_IPV4] = { "UDP by IPv4", DIAL_UNTIL_TUNNEL, SOCKS_UDP, 0, ENDPOINT_IPV4 },
+	[PROBE_UDP_IPV6] = { "UDP by IPv6", DIAL_UNTIL_TUNNEL, SOCKS_UDP, 0, ENDPOINT_IPV6 },
 };
 
 const char *
@@ -81,17 +97,13 @@ trial_end(struct prober *p, enum probe_answer answer, const char *detail)
 	r->total_us = (uint32_t)(clock_now_us() - p->began_us);
 	snprintf(r->detail, sizeof r->detail, "%s", detail);
 	loop_clear_deadline(p->loop, &p->deadline);
+	bind_wait_cancel(p->bind_wait);
+	p->bind_wait = NULL;
+	connector_cancel(&p->connector);
+	stream_close(&p->peer);
 	stream_close(&p->stream);
 	p->at++;
 	loop_defer(p->loop, &p->next);
-}
-
-static void
-on_late(struct deadline *d)
-{
-	struct prober *p = CONTAINER_OF(d, struct prober, deadline);
-	p->results[p->at].verdict = VERDICT_UPSTREAM_FAILED;
-	trial_end(p, PROBE_NO, "no answer to the greeting in time");
 }
 
 /* ---- methods: a greeting that offers one ---- */
@@ -151,15 +163,104 @@ keep_times(struct probe_result *out, const struct dial_result *r)
 		out->hop_us[i] = r->hops[i].us;
 }
 
-/* Of BIND and UDP, where it bound. */
-static void
-describe_bound(const struct dial_result *r, char *out, size_t cap)
+/* Of BIND and UDP, where it bound. Returns out. */
+static const char *
+describe_bound(const struct endpoint *bound, char *out, size_t cap)
 {
 	char at[ENDPOINT_TEXT_MAX];
-	if (r->bound.kind == ENDPOINT_NONE)
+	if (bound->kind == ENDPOINT_NONE)
 		out[0] = '\0';
 	else
-		snprintf(out, cap, "at %s", endpoint_to_text(&r->bound, at, sizeof at));
+		snprintf(out, cap, "at %s", endpoint_to_text(bound, at, sizeof at));
+	return out;
+}
+
+/* ---- BIND: the peer that it waits for is us ---- */
+
+static void
+on_peer_told(const struct bind_wait_result *r, void *arg)
+{
+	struct prober *p = arg;
+	char detail[sizeof p->results[0].detail], peer[ENDPOINT_TEXT_MAX];
+	p->bind_wait = NULL;
+	p->results[p->at].verdict = r->verdict;
+	describe_bound(&p->bound, detail, sizeof detail);
+	if (r->verdict != VERDICT_GRANTED) {
+		trial_end(p, PROBE_NO, verdict_text(r->verdict));
+		return;
+	}
+	size_t len = strlen(detail);
+	snprintf(detail + len, sizeof detail - len, ", peer %s", endpoint_to_text(r->peer, peer, sizeof peer));
+	trial_end(p, PROBE_YES, detail);
+}
+
+/* It stands, or can't be reached from here, which is no fault of the proxy's. */
+static void
+on_connected(int error, const struct endpoint *peer, const struct endpoint *local, void *arg)
+{
+	struct prober *p = arg;
+	char detail[sizeof p->results[0].detail];
+	(void)peer, (void)local;
+	if (error == 0)
+		return;
+	size_t len = strlen(describe_bound(&p->bound, detail, sizeof detail));
+	snprintf(detail + len, sizeof detail - len, ", which can't be reached from here: %s", strerror(error));
+	trial_end(p, PROBE_YES, detail);
+}
+
+static void
+become_peer(struct prober *p, const struct dial_result *r)
+{
+	const struct connect_plan plan = { .addrs = &p->bound, .n_addrs = 1 };
+	p->bound = r->bound;
+	if (!endpoint_is_address(&p->bound)) {
+		trial_end(p, PROBE_YES, "");
+		return;
+	}
+	p->bind_wait = bind_wait_start(p->loop, scheme_of(p), &p->stream, r->early, r->early_len, on_peer_told, p);
+	if (p->bind_wait == NULL) {
+		trial_end(p, PROBE_SKIPPED, "out of memory");
+		return;
+	}
+	loop_set_deadline(p->loop, &p->deadline, p->plan.timeout_ms);
+	connector_start(&p->connector, p->loop, &plan, &p->peer, on_connected, p);
+}
+
+static void
+on_late(struct deadline *d)
+{
+	struct prober *p = CONTAINER_OF(d, struct prober, deadline);
+	if (p->at == PROBE_BIND && p->connector.loop != NULL) {
+		on_connected(ETIMEDOUT, NULL, NULL, p);
+		return;
+	}
+	p->results[p->at].verdict = VERDICT_UPSTREAM_FAILED;
+	trial_end(p, PROBE_NO, p->at == PROBE_BIND ? "its peer connected, and it did not say so" : "no answer to the greeting in time");
+}
+
+/* ---- UDP: a datagram there and back ---- */
+
+static void
+on_udp_probed(const struct udp_probe_result *r, void *arg)
+{
+	struct prober *p = arg;
+	char detail[sizeof p->results[0].detail], sender[ENDPOINT_TEXT_MAX];
+	p->udp = NULL;
+	switch (r->end) {
+	case UDP_PROBE_ANSWERED:
+		snprintf(detail, sizeof detail, "from %s", endpoint_to_text(&r->sender, sender, sizeof sender));
+		p->results[p->at].verdict = VERDICT_GRANTED;
+		trial_end(p, PROBE_YES, detail);
+		break;
+	case UDP_PROBE_SILENT:
+		trial_end(p, PROBE_SKIPPED, "nothing came back; the destination may be silent");
+		break;
+	case UDP_PROBE_FAILED:
+		if (r->dial != NULL)
+			keep_times(&p->results[p->at], r->dial);
+		trial_end(p, PROBE_NO, r->dial != NULL ? r->dial->detail : "its relay can't be sent to from here");
+		break;
+	}
 }
 
 static void
@@ -173,12 +274,34 @@ on_dialled(const struct dial_result *r, void *arg)
 		greet(p);
 		return;
 	}
+	if (r->verdict == VERDICT_GRANTED && p->at == PROBE_BIND) {
+		become_peer(p, r);
+		return;
+	}
 	if (r->verdict != VERDICT_GRANTED)
 		snprintf(detail, sizeof detail, "%s",
 			 r->detail[0] != '\0' ? r->detail : verdict_text(r->verdict));
-	else if (p->at == PROBE_BIND || p->at == PROBE_UDP)
-		describe_bound(r, detail, sizeof detail);
+	else if (trials[p->at].command != SOCKS_CONNECT)
+		describe_bound(&r->bound, detail, sizeof detail);
 	trial_end(p, r->verdict == VERDICT_GRANTED ? PROBE_YES : PROBE_NO, detail);
+}
+
+/* Has the last hop's protocol what the trial asks for? */
+static bool
+protocol_has_it(const struct prober *p)
+{
+	const struct trial *t = &trials[p->at];
+	switch (scheme_of(p)) {
+	case SCHEME_SOCKS5:
+	case SCHEME_SOCKS5_TLS:
+		return true;
+	case SCHEME_SOCKS4A:
+		return !is_method(p->at) && t->command != SOCKS_UDP && t->kind != ENDPOINT_IPV6;
+	case SCHEME_SOCKS4:
+		return !is_method(p->at) && t->command != SOCKS_UDP && t->kind != ENDPOINT_IPV6 && t->kind != ENDPOINT_NAME;
+	default:
+		return !is_method(p->at) && t->command == SOCKS_CONNECT;
+	}
 }
 
 /* What the trial asks for; NULL: it can't be made, and why. */
@@ -187,28 +310,33 @@ target_of(struct prober *p, const char **why)
 {
 	static const struct endpoint any = { .kind = ENDPOINT_IPV4 };
 	const struct endpoint *to = &p->plan.to;
-	enum upstream_scheme scheme = scheme_of(p);
-	bool socks5 = scheme == SCHEME_SOCKS5 || scheme == SCHEME_SOCKS5_TLS;
 	*why = "the protocol has no such thing";
-	if (p->at == PROBE_HANDSHAKE)
-		return &any;
-	if (is_method(p->at))
-		return socks5 ? &any : NULL;
-	if (p->at == PROBE_UDP)
-		return socks5 ? &any : NULL;
-	if (p->at == PROBE_CONNECT_NAME && scheme == SCHEME_SOCKS4)
+	if (!protocol_has_it(p))
 		return NULL;
-	if (p->at == PROBE_CONNECT_IPV6 && (scheme == SCHEME_SOCKS4 || scheme == SCHEME_SOCKS4A))
-		return NULL;
-	if (p->at == PROBE_BIND && (scheme == SCHEME_HTTP || scheme == SCHEME_HTTPS))
-		return NULL;
-	*why = p->at == PROBE_CONNECT_NAME ? "the destination was given as an address"
-					   : "the destination has no such address";
-	if (p->at == PROBE_CONNECT_NAME)
+	switch (trials[p->at].kind) {
+	case ENDPOINT_NAME:
+		*why = "the destination was given as an address";
 		return to->kind == ENDPOINT_NAME ? to : NULL;
-	if (p->at == PROBE_CONNECT_IPV6 || (p->at == PROBE_BIND && p->ipv4.kind == ENDPOINT_NONE))
+	case ENDPOINT_IPV4:
+		*why = "the destination has no such address";
+		return p->ipv4.kind == ENDPOINT_NONE ? NULL : &p->ipv4;
+	case ENDPOINT_IPV6:
+		*why = "the destination has no such address";
 		return p->ipv6.kind == ENDPOINT_NONE ? NULL : &p->ipv6;
-	return p->ipv4.kind == ENDPOINT_NONE ? NULL : &p->ipv4;
+	default:
+		return &any;
+	}
+}
+
+static void
+udp_start(struct prober *p, const struct endpoint *to)
+{
+	const struct udp_probe_plan plan = {
+		.fleet = p->plan.fleet, .path = &p->plan.path, .to = to, .timeout_ms = p->plan.timeout_ms
+	};
+	p->udp = udp_probe_start(p->loop, p->dialer, &plan, on_udp_probed, p);
+	if (p->udp == NULL)
+		trial_end(p, PROBE_SKIPPED, "out of memory");
 }
 
 static void
@@ -220,6 +348,10 @@ trial_start(struct prober *p)
 	p->results[p->at].hop_at_fault = -1;
 	if (to == NULL) {
 		trial_end(p, PROBE_SKIPPED, why);
+		return;
+	}
+	if (trials[p->at].command == SOCKS_UDP && trials[p->at].kind != ENDPOINT_NONE) {
+		udp_start(p, to);
 		return;
 	}
 	const struct dial_request request = {
@@ -277,7 +409,8 @@ static void
 look_up(struct prober *p)
 {
 	struct endpoint addrs[RESOLVE_ADDRS_MAX];
-	const unsigned by_address = 1u << PROBE_CONNECT_IPV4 | 1u << PROBE_CONNECT_IPV6 | 1u << PROBE_BIND;
+	const unsigned by_address = 1u << PROBE_CONNECT_IPV4 | 1u << PROBE_CONNECT_IPV6 | 1u << PROBE_BIND_IPV4 |
+				    1u << PROBE_BIND_IPV6 | 1u << PROBE_UDP_IPV4 | 1u << PROBE_UDP_IPV6;
 	size_t n = 0;
 	take_address(p, &p->plan.to);
 	loop_defer(p->loop, &p->next);
@@ -312,6 +445,7 @@ prober_start(struct loop *l, struct dialer *d, struct resolver *r, const struct 
 	for (unsigned i = 0; i < p->plan.path.n_hops; i++)
 		p->plan.path.hop_pick[i] = UINT8_MAX;
 	stream_init(&p->stream, l);
+	stream_init(&p->peer, l);
 	deadline_init(&p->deadline, on_late);
 	loop_task_init(&p->next, on_next);
 	look_up(p);
@@ -325,6 +459,10 @@ prober_cancel(struct prober *p)
 		return;
 	resolve_cancel(p->resolve);
 	dial_cancel(p->dial);
+	udp_probe_cancel(p->udp);
+	bind_wait_cancel(p->bind_wait);
+	connector_cancel(&p->connector);
+	stream_close(&p->peer);
 	stream_close(&p->stream);
 	loop_clear_deadline(p->loop, &p->deadline);
 	loop_undefer(p->loop, &p->next);

@@ -25,13 +25,20 @@ enum probe_trial {
 	PROBE_CONNECT_NAME,
 	PROBE_CONNECT_IPV4,
 	PROBE_CONNECT_IPV6,
-	PROBE_BIND,            /* as far as its first reply */
-	PROBE_UDP,
+	PROBE_BIND,            /* for anybody; then we connect, and it has to say so */
+	PROBE_BIND_NAME,       /* for the destination, as far as its first reply */
+	PROBE_BIND_IPV4,
+	PROBE_BIND_IPV6,
+	PROBE_UDP,             /* an association */
+	PROBE_UDP_NAME,        /* a datagram to the destination, and its answer */
+	PROBE_UDP_IPV4,
+	PROBE_UDP_IPV6,
 	PROBE_TRIALS
 };
 /** "handshake", "method none", "CONNECT by name". */
 const char *probe_trial_text(enum probe_trial t);
 
+/* SKIPPED: it was not tried, or can't be told from here; why is in `detail`. */
 enum probe_answer { PROBE_SKIPPED, PROBE_YES, PROBE_NO };
 
 struct probe_result {

@@ -1,5 +1,7 @@
 """`sockroute probe` and POST /v1/upstreams/NAME/probe: what proxies can do, and which hop is at fault."""
 import json
+import re
+import socket
 import subprocess
 import threading
 
@@ -22,17 +24,82 @@ def answers(rows):
 
 NOTHING = {
     "handshake": True, "method none": None, "method userpass": None, "method gssapi": None, "CONNECT by name": None,
-    "CONNECT by IPv4": True, "CONNECT by IPv6": None, "BIND": None, "UDP": None,
+    "CONNECT by IPv4": True, "CONNECT by IPv6": None, "BIND": None, "BIND by name": None, "BIND by IPv4": None, "BIND by IPv6": None,
+    "UDP": None, "UDP by name": None, "UDP by IPv4": None, "UDP by IPv6": None,
 }
+SOCKS5 = NOTHING | {"method none": True, "method userpass": False, "method gssapi": False}
+ALL_BY_IPV4 = SOCKS5 | {"BIND": True, "BIND by IPv4": True, "UDP": True, "UDP by IPv4": True}
+
+
+def echo_of_both(serve, host="127.0.0.1"):
+    """A port where connections and datagrams are answered."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    target = serve(h.echo, host=host, family=family)
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.bind((host, target.port))
+    h.opened.append(s)
+
+    def answer():
+        while True:
+            try:
+                s.sendto(*s.recvfrom(1000))
+            except OSError:
+                return
+
+    threading.Thread(target=answer, daemon=True).start()
+    return target.port
 
 
 def test_socks5(process, folder, serve):
-    port, target = Programs(process, folder).danted(), serve(h.echo)
-    code, rows, _ = probe(f"socks5://127.0.0.1:{port}", "--to", f"127.0.0.1:{target.port}")
+    port, target = Programs(process, folder).danted(), echo_of_both(serve)
+    code, rows, _ = probe(f"socks5://127.0.0.1:{port}", "--to", f"127.0.0.1:{target}")
     assert code == 0
-    assert answers(rows) == NOTHING | {"method none": True, "method userpass": False, "method gssapi": False, "BIND": True, "UDP": True}
-    assert rows["BIND"]["detail"].startswith("at 127.0.0.1:") and rows["UDP"]["detail"].startswith("at 127.0.0.1:")
+    assert answers(rows) == ALL_BY_IPV4
+    bind, udp = rows["BIND"]["detail"], rows["UDP"]["detail"]
+    assert re.fullmatch(r"at 127.0.0.1:\d+, peer 127.0.0.1:\d+", bind) and re.fullmatch(r"at 127.0.0.1:\d+", udp)
+    assert rows["UDP by IPv4"]["detail"] == f"from 127.0.0.1:{target}"
     assert len(rows["CONNECT by IPv4"]["hops_ms"]) == 1
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3])
+@pytest.mark.parametrize("to, kinds", [("127.0.0.1", ["IPv4"]), ("localhost", ["name", "IPv4"]), ("[::1]", ["IPv6"])])
+def test_every_command_through_routers(run, serve, hops, to, kinds):
+    target = echo_of_both(serve, "::1" if to == "[::1]" else "127.0.0.1")
+    routers = [run(h.policy(dns={"family": "ipv4_only"} if to == "localhost" else {})) for _ in range(hops)]
+    code, rows, _ = probe(",".join(f"socks5://127.0.0.1:{r.front}" for r in routers), "--to", f"{to}:{target}")
+    assert code == 0
+    want = SOCKS5 | {"CONNECT by IPv4": None, "BIND": True, "UDP": True}
+    want |= {f"{command} by {kind}": True for command in ("CONNECT", "BIND", "UDP") for kind in kinds}
+    if to == "localhost":  # which may have an IPv6 address too
+        want |= {name: rows[name]["answer"] for name in want if name.endswith("IPv6")}
+    assert answers(rows) == want
+    assert [r.stats()["by_command"]["bind"] for r in routers][:-1] == [0] * (hops - 1)  # the last one's, through all before it
+
+
+def grants(port):
+    """A SOCKS5 server that grants a BIND or an association at this address and says no more."""
+    return says(3, b"\x05\x00", 10, b"\x05\x00\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big"), "silence")
+
+
+def test_a_destination_that_is_silent(run, serve):
+    """No answer says nothing of the proxy."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        code, rows, _ = probe(f"socks5://127.0.0.1:{run(h.policy()).front}", "--to", f"127.0.0.1:{silent.getsockname()[1]}")
+        assert code == 1 and answers(rows)["UDP"] is True
+        assert (rows["UDP by IPv4"]["answer"], rows["UDP by IPv4"]["error"]) == (None, None)
+        assert rows["UDP by IPv4"]["detail"].startswith("nothing came back")
+        silent.settimeout(h.DEADLINE)
+        assert silent.recv(100) == b"sockroute probe\n"
+
+
+def test_a_bind_that_nobody_can_reach_or_that_is_not_told(serve):
+    code, rows, _ = probe(f"socks5://127.0.0.1:{serve(grants(h.free_port())).port}", "--to", "127.0.0.1:1")
+    assert rows["BIND"]["answer"] is True and rows["BIND"]["detail"].endswith("which can't be reached from here: Connection refused")
+    listening = serve(h.echo)
+    code, rows, _ = probe(f"socks5://127.0.0.1:{serve(grants(listening.port)).port}", "--to", "127.0.0.1:1")
+    assert rows["BIND"]["answer"] is False and "did not say so" in rows["BIND"]["detail"]
+    assert listening.accepted >= 1
 
 
 def test_userpass_is_told_from_none(process, folder, serve):
@@ -90,7 +157,7 @@ def test_table_for_people(process, folder, serve):
     done = subprocess.run([h.BINARY, "probe", f"socks5://127.0.0.1:{port}", "--to", f"127.0.0.1:{target.port}"], capture_output=True,
                           text=True, timeout=h.DEADLINE * h.SLOW)
     lines = done.stdout.splitlines()
-    assert done.returncode == 0 and lines[0].split() == ["TRIAL", "ANSWER", "MS", "HOP", "1", "DETAIL"] and len(lines) == 10
+    assert done.returncode == 0 and lines[0].split() == ["TRIAL", "ANSWER", "MS", "HOP", "1", "DETAIL"] and len(lines) == 16
 
 
 def ask_in_vain(router):
