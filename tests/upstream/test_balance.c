@@ -379,6 +379,120 @@ test_slow_start(void **state)
 	clock_fake_stop();
 }
 
+/* Two members, of which the second comes back at this moment. */
+static struct fixture *
+returning_new(enum balance balance, uint64_t now_ms)
+{
+	clock_fake(now_ms, 0);
+	struct fixture *f = fixture_new(balance, NULL, 2);
+	f->conf.slow_start_ms = 15000;
+	f->conf.hash_key = KEY_USER;
+	open_pool(f);
+	for (int i = 0; i < 2; i++)
+		board_note_connect(f->entries[i], 20000);
+	pool_set_member(f->pool, 1, dead, 1);
+	pool_set_member(f->pool, 1, good, 1);
+	return f;
+}
+
+static const struct { unsigned after_ms, parts; } ramp[] = {
+	{ 0, 1 }, { 1000, 2 }, { 7000, 8 }, { 14999, 15 }, { 15000, 16 },
+};
+
+/* Those that go by sessions under way: of many that stay open it has its part, to one. */
+static void
+check_slow_start_held(enum balance balance)
+{
+	struct fixture *f = returning_new(balance, 1000000);
+	for (size_t i = 0; i < ARRAY_LEN(ramp); i++) {
+		clock_fake(1000000 + ramp[i].after_ms, 0);
+		(void)pick_and_give_back(f);            /* takes up the weight */
+		for (unsigned k = 0; k < (16 + ramp[i].parts) * 10; k++)
+			assert_int_not_equal(pick(f), UINT32_MAX);
+		assert_in_range(board_in_use(f->entries[1]), ramp[i].parts * 10 - 1, ramp[i].parts * 10 + 1);
+		for (uint32_t m = 0; m < 2; m++)
+			while (board_in_use(f->entries[m]) > 0)
+				give_back(f, m);
+	}
+	fixture_free(f);
+	clock_fake_stop();
+}
+
+static void
+test_slow_start_by_sessions(void **state)
+{
+	(void)state;
+	check_slow_start_held(BALANCE_LEAST_CONNECTIONS);
+	check_slow_start_held(BALANCE_TWO_CHOICES);
+	check_slow_start_held(BALANCE_LEAST_LATENCY);
+}
+
+/* By chance: within five standard deviations. */
+static void
+test_slow_start_by_chance(void **state)
+{
+	(void)state;
+	enum { N = 3000 };
+	struct fixture *f = returning_new(BALANCE_RANDOM, 1000000);
+	for (size_t i = 0; i < ARRAY_LEN(ramp); i++) {
+		clock_fake(1000000 + ramp[i].after_ms, 0);
+		(void)pick_and_give_back(f);
+		uint32_t mean = N * ramp[i].parts / (16 + ramp[i].parts);
+		uint32_t five = 5 * 28;                 /* sqrt(N / 4) is 27.4, and p(1 - p) is 1/4 at most */
+		assert_in_range(share_of(f, 1, N), mean > five ? mean - five : 0, mean + five);
+	}
+	fixture_free(f);
+	clock_fake_stop();
+}
+
+/* It has a part of its own keys, always the same ones and more of them each time; no other key moves. */
+static void
+test_slow_start_by_key(void **state)
+{
+	(void)state;
+	enum { N = 4000 };
+	static bool had[N], has[N];
+	struct fixture *f = returning_new(BALANCE_CONSISTENT_HASH, 1000000);
+	clock_fake(1015000, 0);
+	(void)pick_nth(f, 0);
+	unsigned own = 0;
+	for (unsigned k = 0; k < N; k++)
+		own += has[k] = pick_nth(f, k) == 1;
+	assert_in_range(own, N / 2 - 200, N / 2 + 200);
+	fixture_free(f);
+	f = returning_new(BALANCE_CONSISTENT_HASH, 1000000);
+	for (size_t i = 0; i < ARRAY_LEN(ramp); i++) {
+		unsigned n = 0;
+		clock_fake(1000000 + ramp[i].after_ms, 0);
+		(void)pick_nth(f, 0);
+		for (unsigned k = 0; k < N; k++) {
+			bool mine = pick_nth(f, k) == 1;
+			assert_true(has[k] || !mine);
+			assert_true(mine || !had[k]);
+			had[k] = mine;
+			n += mine;
+		}
+		unsigned mean = N * ramp[i].parts / (16 + ramp[i].parts);
+		assert_in_range(n, mean - 120, mean + 120);
+	}
+	fixture_free(f);
+	clock_fake_stop();
+}
+
+/* It has no weights: who is first again is so at once. */
+static void
+test_slow_start_of_the_first(void **state)
+{
+	(void)state;
+	struct fixture *f = returning_new(BALANCE_FIRST, 1000000);
+	pool_set_member(f->pool, 0, dead, 1);
+	assert_picks(f, "bbb");
+	pool_set_member(f->pool, 0, good, 1);
+	assert_picks(f, "aaa");
+	fixture_free(f);
+	clock_fake_stop();
+}
+
 /* More return at once than one pick looks at: all of them get there. */
 static void
 test_slow_start_of_many(void **state)
@@ -422,6 +536,10 @@ main(void)
 		cmocka_unit_test(test_least_latency),
 		cmocka_unit_test(test_least_latency_after_a_failure),
 		cmocka_unit_test(test_slow_start),
+		cmocka_unit_test(test_slow_start_by_sessions),
+		cmocka_unit_test(test_slow_start_by_chance),
+		cmocka_unit_test(test_slow_start_by_key),
+		cmocka_unit_test(test_slow_start_of_the_first),
 		cmocka_unit_test(test_slow_start_of_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

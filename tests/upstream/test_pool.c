@@ -443,6 +443,21 @@ test_least_connections_over_threads(void **state)
 	fixture_free(c.f);
 }
 
+/* Of two it is the one with less, so both stay as near to each other as threads between pick and count let them. */
+static void
+test_two_choices_over_threads(void **state)
+{
+	(void)state;
+	const uint32_t weights[] = { 1, 3 };
+	struct contest c = { .f = fixture_new(BALANCE_TWO_CHOICES, weights, 2) };
+	open_pool(c.f);
+	run_contest(&c, pick_many);
+	const uint32_t held = THREADS * EACH;
+	assert_int_equal(board_in_use(c.f->entries[0]) + board_in_use(c.f->entries[1]), held);
+	assert_in_range(board_in_use(c.f->entries[0]), held / 4 - THREADS, held / 4 + THREADS);
+	fixture_free(c.f);
+}
+
 static void
 test_round_robin_over_threads(void **state)
 {
@@ -519,6 +534,7 @@ main(void)
 		cmocka_unit_test(test_full_slots),
 		cmocka_unit_test(test_skips),
 		cmocka_unit_test(test_least_connections_over_threads),
+		cmocka_unit_test(test_two_choices_over_threads),
 		cmocka_unit_test(test_round_robin_over_threads),
 		cmocka_unit_test(test_limit_over_threads),
 	};

@@ -10,7 +10,16 @@ class Programs:
     """Starts Debian's proxies on free ports; each method gives the port. They end with the test."""
 
     def __init__(self, process, folder):
-        self.process, self.folder, self.n = process, folder, 0
+        self.start, self.folder, self.n = process, folder, 0
+        self.running = {}
+
+    def process(self, args, name, port):
+        self.running[port] = self.start(args, name, port)
+        return self.running[port]
+
+    def kill(self, port):
+        """Ends the one on this port."""
+        self.running.pop(port).stop()
 
     def _file(self, name, text):
         self.n += 1
@@ -18,8 +27,8 @@ class Programs:
         path.write_text(text)
         return path
 
-    def microsocks(self, user=None, password=None):
-        port = h.free_port()
+    def microsocks(self, user=None, password=None, port=None):
+        port = port or h.free_port()
         credentials = ["-u", user, "-P", password] if user else []
         self.process([h.need("microsocks"), "-i", "127.0.0.1", "-p", port, *credentials], f"microsocks{port}", port)
         return port
@@ -37,6 +46,14 @@ class Programs:
         login = f"BasicAuth {user} {password}\n" if user else ""
         conf = self._file("tinyproxy", f"Port {port}\nListen 127.0.0.1\nTimeout 20\nMaxClients 50\nLogLevel Info\n{login}")
         self.process([h.need("tinyproxy"), "-d", "-c", conf], f"tinyproxy{port}", port)
+        return port
+
+    def squid(self):
+        port = h.free_port()
+        conf = self._file("squid", f"http_port 127.0.0.1:{port}\nhttp_access allow all\npid_filename none\naccess_log none\n"
+                          "cache_log /dev/null\ncache deny all\ncache_mem 0\npinger_enable off\nnetdb_filename none\ncoredump_dir none\n"
+                          "shutdown_lifetime 0 seconds\nmax_filedescriptors 1024\nvisible_hostname test\n")
+        self.process([h.need("squid"), "-N", "-f", conf], f"squid{port}", port)
         return port
 
     def haproxy(self, to, certificate=None):
