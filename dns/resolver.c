@@ -610,20 +610,22 @@ on_entry(const struct cache_entry *e, void *arg)
 {
 	struct each_entry *to = arg;
 	struct endpoint addrs[RECORD_N * ANSWER_ADDRS_MAX + 1];
-	uint64_t expires_ms = UINT64_MAX;
+	uint64_t expires_ms = UINT64_MAX;      /* of what is there, if anything is */
 	size_t n = 0;
 
 	for (enum record record = 0; record < RECORD_ALL; record++) {
 		const struct cache_outcome *o = cache_outcome(e, record, to->now_ms);
-		if (o == NULL)
+		if (o == NULL || (o->n == 0 && n > 0))
 			continue;
+		if (n == 0 && o->n > 0)
+			expires_ms = UINT64_MAX;
+		if (o->expires_ms < expires_ms)
+			expires_ms = o->expires_ms;
 		if (record != RECORD_PTR)
 			for (size_t i = 0; i < o->n; i++)
 				dns_address_to_endpoint(&o->addrs[i], &addrs[n++]);
 		else if (o->target != NULL && set_target(o->target, &addrs[n]))
 			n++;
-		if (o->expires_ms < expires_ms)
-			expires_ms = o->expires_ms;
 	}
 	to->each(cache_name(e), addrs, n, expires_ms - to->now_ms, to->arg);
 }

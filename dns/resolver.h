@@ -73,7 +73,8 @@ enum dns_error resolve_now(struct resolver *r, const char *name, struct endpoint
 void resolver_count_in(struct resolver *r, struct counters *c);
 
 /*
- * For the API: calls each for every live entry (n = 0: a negative one); of a name that stands for an
+ * For the API: calls each for every live entry (n = 0: a negative one, else ttl_ms is of the
+ * addresses, whatever is known not to be there); of a name that stands for an
  * address, with the host's name.
  */
 typedef void resolver_each(const char *name, const struct endpoint *addrs, size_t n,

@@ -806,14 +806,16 @@ test_cache_for_the_api(void **state)
 
 	clock_fake(clock_now_ms(), 0);
 	look_up(f, "nxdomain.test", &g);
+	look_up(f, "v4.test", &g);                             /* that it has no AAAA is known for 5 s */
+	look_up(f, "v6.test", &g);
 	look_up(f, "both.test", &g);
 	look_up(f, "servfail.test", &g);
 	resolver_cache_each(f->resolver, on_each, text);
-	assert_string_equal(text, "both.test [127.0.0.1 ::1] 60000; nxdomain.test [] 5000; ");
+	assert_string_equal(text, "both.test [127.0.0.1 ::1] 60000; v6.test [::1] 60000; v4.test [10.0.0.1 10.0.0.2] 60000; nxdomain.test [] 5000; ");
 	assert_int_equal(resolver_cache_drop(f->resolver, "both.test"), 1);
 	assert_int_equal(resolver_cache_drop(f->resolver, "both.test"), 0);
 	assert_string_equal(known(f, "both.test"), "?");
-	assert_int_equal(resolver_cache_drop(f->resolver, NULL), 1);
+	assert_int_equal(resolver_cache_drop(f->resolver, NULL), 3);
 	text[0] = '\0';
 	resolver_cache_each(f->resolver, on_each, text);
 	assert_string_equal(text, "");
