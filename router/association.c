@@ -29,6 +29,7 @@ struct association {
 	struct endpoint client;
 	struct udp_socket socket;
 	struct udp_address client_at;  /* len 0: it has sent nothing yet */
+	struct udp_seal seal;          /* of what the client sends and gets */
 	struct udp_way_owner owner;
 	struct list ways;
 	struct udp_targets targets;
@@ -288,20 +289,17 @@ take_fragment(struct association *a, const struct socks5_udp *header, const uint
 
 /* The client's host, from the port that it used first. */
 static bool
-is_client(struct association *a, const struct udp_datagram *d)
+is_client(const struct association *a, const struct udp_datagram *d)
 {
 	struct endpoint from;
 	if (a->client_at.len > 0)
 		return udp_address_equal(&a->client_at, d->from);
 	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from->ss, d->from->len);
-	if (!(a->client.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->client)))
-		return false;
-	a->client_at = *d->from;
-	return true;
+	return a->client.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->client);
 }
 
 static void
-take_datagram(struct association *a, const struct udp_datagram *d)
+take_datagram(struct association *a, struct udp_datagram *d)
 {
 	struct socks5_udp header;
 	size_t used;
@@ -309,6 +307,12 @@ take_datagram(struct association *a, const struct udp_datagram *d)
 		drop(a, COUNTER_UDP_DROPPED_SENDER, 1);
 		return;
 	}
+	if (a->seal.context != NULL && !udp_seal_open(&a->seal, d)) {
+		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
+		return;
+	}
+	if (a->client_at.len == 0)
+		a->client_at = *d->from;
 	if (socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK) {
 		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
 		return;
@@ -356,7 +360,12 @@ pass_down(struct association *a, const struct endpoint *sender, const struct udp
 					   .header_len = socks5_write_udp(header, sizeof header, 0, sender),
 					   .payload = d->bytes,
 					   .payload_len = d->len };
-	udp_send(a->pool, &a->socket, &parcel, &a->client_at, COUNTER_UDP_DOWN);
+	if (a->seal.context == NULL) {
+		udp_send(a->pool, &a->socket, &parcel, &a->client_at, COUNTER_UDP_DOWN);
+	} else if (!udp_seal_send(&a->seal, a->pool, &a->socket, &parcel, &a->client_at, COUNTER_UDP_DOWN)) {
+		drop(a, COUNTER_UDP_DROPPED_FULL, 1);
+		return;
+	}
 	a->counts.down += d->len;
 	a->counts.datagrams_down++;
 	a->counts.active_ms = loop_now(a->worker->loop);
@@ -417,6 +426,7 @@ association_make(const struct association_request *q)
 	a->revision = q->revision;
 	a->listener = q->listener;
 	a->client = *q->client;
+	a->seal = q->seal;
 	strncpy(a->user, q->user, sizeof a->user - 1);
 	strncpy(a->session, q->session, sizeof a->session - 1);
 	a->owner = (struct udp_way_owner){

@@ -16,6 +16,7 @@
 
 #include "base/base.h"
 #include "base/endpoint.h"
+#include "router/udp_seal.h"
 #include "socks/verdict.h"
 
 struct association;
@@ -32,6 +33,7 @@ struct association_request {
 	int client_fd;
 	const struct endpoint *client; /* kind NONE: a Unix socket; its client is on this host */
 	const char *user, *session;    /* copied */
+	struct udp_seal seal;          /* of the client's datagrams; its context must outlive the association */
 };
 
 /** told: where the client is to send to. NULL: *why. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/gss_pool.h"
 #include "base/log.h"
 #include "dns/resolver.h"
 #include "router/auth.h"
@@ -27,7 +28,7 @@
 #include "upstream/dialer.h"
 #include "upstream/health.h"
 
-enum { DESCRIPTORS_AT_START = 64, DESCRIPTORS_BESIDE = 1024 };
+enum { DESCRIPTORS_AT_START = 64, DESCRIPTORS_BESIDE = 1024, GSS_THREADS = 2 };
 
 static const int handled_signals[] = { SIGHUP, SIGTERM, SIGINT, SIGUSR2 };
 
@@ -333,7 +334,7 @@ make_parts(struct control *c, const struct policy *p)
 	if ((c->events = events_new()) == NULL || (c->shared.board = board_new()) == NULL)
 		return false;
 	board_listen(c->shared.board, tell_board_news, c->events);
-	return (c->shared.auth = auth_new()) != NULL &&
+	return (c->shared.auth = auth_new()) != NULL && (c->shared.gss = gss_pool_new(GSS_THREADS)) != NULL &&
 	       (c->shared.clients = clients_new()) != NULL && (c->loop = loop_new()) != NULL &&
 	       (c->mailbox = mailbox_open(c->loop, c)) != NULL && (c->watch = watch_new(c->loop, on_files_changed, c)) != NULL &&
 	       (c->resolver = resolver_new(c->loop, &p->dns)) != NULL &&
@@ -439,6 +440,9 @@ router_free(struct control *c)
 	}
 	takeover_cancel(c->takeover);
 	publish_abandon(c);
+	/* What they compute ends in a mailbox: none of it may still come. */
+	auth_free(c->shared.auth);
+	gss_pool_free(c->shared.gss);
 	for (unsigned i = 0; i < c->n_workers; i++)
 		worker_free(c->threads[i].worker);
 	free(c->threads);
@@ -452,7 +456,6 @@ router_free(struct control *c)
 		if (c->signals[i] != NULL)
 			event_free(c->signals[i]);
 	revision_unref(c->revision);
-	auth_free(c->shared.auth);
 	clients_free(c->shared.clients);
 	board_free(c->shared.board);
 	events_free(c->events);

@@ -9,8 +9,6 @@
 #include "router/spare.h"
 #include "socks/ident.h"
 
-static void session_shake(struct session *s);
-
 /* ---- the handshake ---- */
 
 static const enum counter protocol_counters[PROTOCOL_N] = {
@@ -108,7 +106,7 @@ session_admitted(struct session *s)
 	socks_server_admit(&sh->server, &sh->out);
 }
 
-static void
+void
 session_denied(struct session *s)
 {
 	counter_add(&s->worker->counters, COUNTER_AUTH_FAILURES, 1);
@@ -195,7 +193,7 @@ session_bad(struct session *s)
 		session_say_last_word(s, v);
 }
 
-static void
+void
 session_shake(struct session *s)
 {
 	struct shake *sh = s->shake;
@@ -203,6 +201,13 @@ session_shake(struct session *s)
 		switch (socks_server_feed(&sh->server, &sh->in, &sh->out, sh->eof)) {
 		case SHAKE_AUTH:
 			if (!session_check(s))
+				return;
+			continue;
+		case SHAKE_TOKEN:
+			session_take_token(s);
+			return;
+		case SHAKE_LEVEL:
+			if (!session_take_level(s))
 				return;
 			continue;
 		case SHAKE_ASKED:
@@ -337,6 +342,11 @@ session_on_client(struct stream *stream, void *arg)
 			return;
 		if (buffer_len(&s->shake->out) > 0 && !session_flush(s))
 			return;
+		if (s->shake->to_seal) {
+			if (session_seal(s))
+				session_shake(s);
+			return;
+		}
 		if (session_read(s))
 			session_shake(s);
 		break;

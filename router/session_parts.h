@@ -47,12 +47,25 @@ void session_grant(struct session *s, const struct endpoint *bound, const uint8_
 
 /* ---- session_entry.c ---- */
 
+/** Goes on with the handshake: feeds what has come, sends what is to be said, until something has to be waited for. */
+void session_shake(struct session *s);
+/** The client is not who it says, or did not say so properly: tells it, then lingers. */
+void session_denied(struct session *s);
 /** Takes this as the client's address. */
 void session_keep_client(struct session *s, const struct endpoint *client);
 /** While we are busy elsewhere: takes what comes early as far as there is room, and notices a client that broke off. */
 void session_watch(struct session *s);
 /** The client's stream has news. */
 void session_on_client(struct stream *stream, void *arg);
+
+/* ---- session_gssapi.c ---- */
+
+/** The client's token is for its security context: takes the step off the loop; the handshake goes on from there. */
+void session_take_token(struct session *s);
+/** The client asks for a level of protection. True: agreed, the handshake may go on. False: it waits, or is being refused. */
+bool session_take_level(struct session *s) WARN_UNUSED;
+/** Seals the stream, where that is due and all has gone that goes unsealed. False: it waits for that, or is closed. */
+bool session_seal(struct session *s) WARN_UNUSED;
 
 /* ---- session_request.c ---- */
 

@@ -71,6 +71,7 @@ session_associate(struct session *s)
 		.client = &client,
 		.user = sh->user,
 		.session = sh->session,
+		.seal = { stream_gss_context(&s->client), sh->protection == GSSAPI_CONFIDENTIALITY },
 	};
 	if ((s->association = association_new(&q, &told, &why)) == NULL) {
 		session_refuse(s, why);

@@ -20,18 +20,22 @@ void
 shake_release(struct shake *sh)
 {
 	auth_cancel(sh->check);
+	gss_step_cancel(sh->step);
 	ident_cancel(sh->ident);
 	resolve_cancel(sh->resolve);
 	reverse_cancel(sh->reverse);
 	dial_cancel(sh->dial);
 	bind_cancel(sh->bind);
 	sh->check = NULL;
+	sh->step = NULL;
 	sh->ident = NULL;
 	sh->resolve = NULL;
 	sh->reverse = NULL;
 	sh->dial = NULL;
 	sh->bind = NULL;
 	spare_drop(&sh->spare);
+	gss_context_free(sh->gss);
+	sh->gss = NULL;
 	free(sh->addrs);
 	sh->addrs = NULL;
 	if (sh->big != NULL)
@@ -48,11 +52,15 @@ shake_make_room(struct shake *sh)
 {
 	if (buffer_make_room(&sh->in) > 0)
 		return true;
-	if (sh->big != NULL || (sh->big = malloc(SOCKS_SERVER_IN_MAX)) == NULL)
+	size_t max = socks_server_in_max(&sh->server), len = buffer_len(&sh->in);
+	size_t cap = sh->in.cap < SOCKS_SERVER_IN_MAX ? SOCKS_SERVER_IN_MAX : max;
+	uint8_t *larger = sh->in.cap < max ? malloc(cap) : NULL;
+	if (larger == NULL)
 		return false;
-	size_t len = buffer_len(&sh->in);
-	memcpy(sh->big, buffer_bytes(&sh->in), len);
-	buffer_init(&sh->in, sh->big, SOCKS_SERVER_IN_MAX);
+	memcpy(larger, buffer_bytes(&sh->in), len);
+	free(sh->big);
+	sh->big = larger;
+	buffer_init(&sh->in, larger, cap);
 	buffer_filled(&sh->in, len);
 	return true;
 }

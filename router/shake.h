@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/endpoint.h"
+#include "base/gss_pool.h"
 #include "dns/resolver.h"
 #include "dns/reverse.h"
 #include "router/auth.h"
@@ -28,11 +29,15 @@ enum { SHAKE_IN_FIRST = 1024 };        /* any SOCKS message, and a little of wha
 struct shake {
 	/* One of these at a time. */
 	struct auth_check *check;
+	struct gss_step *step;
 	struct ident *ident;
 	struct resolve *resolve;
 	struct reverse *reverse;
 	struct dial *dial;
 	struct bind *bind;
+	struct gss_context *gss;       /* of a client that proves itself by it, until the stream takes it */
+	bool to_seal;                  /* `out` is the last that goes unsealed */
+	uint8_t protection;            /* enum gssapi_protection that was agreed on */
 	uint8_t *big;                  /* the grown read buffer */
 	struct endpoint *addrs;        /* of the destination, once looked up; malloc'ed */
 	size_t n_addrs;

@@ -24,6 +24,7 @@
 #include "router/udp_socket.h"
 #include "socks/verdict.h"
 
+struct gss_pool;
 struct auth;
 struct board;
 struct clients;
@@ -57,6 +58,7 @@ enum session_state {
 struct shared {
 	struct board *board;
 	struct auth *auth;
+	struct gss_pool *gss;                  /* for those who accept */
 	struct clients *clients;
 	unsigned n_workers;
 	unsigned places;                       /* sessions that the descriptors suffice for; as it is when the workers start */

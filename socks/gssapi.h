@@ -36,7 +36,7 @@ enum gssapi_type {
 };
 
 struct gssapi_message {
-	uint8_t type;                  /* as sent: the caller judges it */
+	uint8_t type;                  /* as sent: the caller judges it; known from the second byte on */
 	const uint8_t *token;          /* in the parser's input; NULL for ABORT */
 	size_t len;                    /* > 0, but for ABORT */
 };

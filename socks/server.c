@@ -2,8 +2,9 @@
  * socks_server: the proxy side of a client's handshake, as steps that each take one message.
  *
  *   FIRST -+-> SOCKS4 -----------------------------------------+-> ASKED
- *          +-> GREETING -> USERPASS -> CHECKING -> REQUEST ----+
- *          |            `--------- none ---------^             |
+ *          +-> GREETING -+- none ---------------+-> REQUEST ---+
+ *          |             +-> USERPASS -> CHECKING -+           |
+ *          |             `-> GSSAPI <-> GSSAPI_CHECKING -> LEVEL -> LEVEL_CHECKING -> REQUEST
  *          +-> HTTP -> CHECKING -------------------------------+      any -> BAD
  */
 #include "socks/server.h"
@@ -11,6 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "socks/gssapi.h"
 #include "socks/http_connect.h"
 #include "socks/parse.h"
 #include "socks/socks4.h"
@@ -21,6 +23,10 @@ enum {
 	STEP_SOCKS4,
 	STEP_GREETING,                         /* SOCKS5 from here ... */
 	STEP_USERPASS,
+	STEP_GSSAPI,
+	STEP_GSSAPI_CHECKING,                  /* the session has the token */
+	STEP_LEVEL,
+	STEP_LEVEL_CHECKING,                   /* the session has the level */
 	STEP_REQUEST,                          /* ... to here */
 	STEP_HTTP,
 	STEP_CHECKING,                         /* the session has the credentials */
@@ -54,6 +60,10 @@ write_socks5(const struct socks_server *s, enum verdict v, const struct endpoint
 	case STEP_GREETING: return socks5_write_choice(msg, cap, SOCKS5_METHOD_REFUSED);
 	case STEP_USERPASS:
 	case STEP_CHECKING: return socks5_write_status(msg, cap, false);
+	case STEP_GSSAPI:
+	case STEP_GSSAPI_CHECKING:
+	case STEP_LEVEL:
+	case STEP_LEVEL_CHECKING: return gssapi_write(msg, cap, GSSAPI_ABORT, NULL, 0);
 	default: return socks5_write_reply(msg, cap, verdict_to_socks5(v), bound);
 	}
 }
@@ -196,6 +206,26 @@ feed_socks4(struct socks_server *s, struct buffer *in, struct buffer *out)
 	return take_request(s, out);
 }
 
+/* A method as SOCKS5 numbers it, strongest first, and the step that it leads to. */
+static const struct choice {
+	unsigned offered, allowed;             /* either of those that are allowed will do */
+	enum socks5_method method;
+	uint8_t step;
+} choices[] = {
+	{ AUTH_GSSAPI, AUTH_GSSAPI, SOCKS5_METHOD_GSSAPI, STEP_GSSAPI },
+	{ AUTH_USERPASS, AUTH_USERPASS, SOCKS5_METHOD_USERPASS, STEP_USERPASS },
+	{ AUTH_NONE, AUTH_NONE | AUTH_IDENT, SOCKS5_METHOD_NONE, STEP_REQUEST },
+};
+
+static const struct choice *
+choose(const struct socks_server *s, unsigned offered)
+{
+	for (size_t i = 0; i < ARRAY_LEN(choices); i++)
+		if ((offered & choices[i].offered) != 0 && allows(s, choices[i].allowed))
+			return &choices[i];
+	return NULL;
+}
+
 static enum shake_result
 feed_greeting(struct socks_server *s, struct buffer *in, struct buffer *out)
 {
@@ -208,17 +238,37 @@ feed_greeting(struct socks_server *s, struct buffer *in, struct buffer *out)
 	buffer_take(in, used);
 	if (!speaks(s, PROTOCOL_SOCKS5))
 		return refuse(s, VERDICT_NO_PROTOCOL, out);
-	bool userpass = (offered & AUTH_USERPASS) != 0 && allows(s, AUTH_USERPASS);
-	bool none = (offered & AUTH_NONE) != 0 && allows(s, like_none);
-	if (!userpass && !none)
+	const struct choice *choice = choose(s, offered);
+	if (choice == NULL)
 		return refuse(s, VERDICT_NO_METHOD, out);
 	uint8_t msg[2];
-	size_t n = socks5_write_choice(msg, sizeof msg, userpass ? SOCKS5_METHOD_USERPASS :
-	    SOCKS5_METHOD_NONE);
+	size_t n = socks5_write_choice(msg, sizeof msg, choice->method);
 	if (!buffer_append(out, msg, n))
 		return end_badly(s, VERDICT_INTERNAL);
-	s->step = userpass ? STEP_USERPASS : STEP_REQUEST;
+	s->step = choice->step;
 	return SHAKE_MORE;
+}
+
+/* A message of the GSS-API method, of the one type that is due. */
+static enum shake_result
+feed_gssapi(struct socks_server *s, struct buffer *in, struct buffer *out)
+{
+	bool is_level = s->step == STEP_LEVEL;
+	enum gssapi_type due = is_level ? GSSAPI_LEVEL : GSSAPI_CONTEXT;
+	struct gssapi_message m;
+	size_t used;
+	enum parse_result result = gssapi_parse(buffer_bytes(in), buffer_len(in), &m, &used);
+	if (result == PARSE_OK && m.type == GSSAPI_ABORT)
+		return end_badly(s, VERDICT_CUT_SHORT);
+	if (result == PARSE_BAD || (buffer_len(in) >= 2 && m.type != due))
+		return refuse(s, VERDICT_MALFORMED, out);
+	if (result == PARSE_MORE)
+		return SHAKE_MORE;
+	buffer_take(in, used);
+	s->token = m.token;
+	s->token_len = m.len;
+	s->step = is_level ? STEP_LEVEL_CHECKING : STEP_GSSAPI_CHECKING;
+	return is_level ? SHAKE_LEVEL : SHAKE_TOKEN;
 }
 
 static enum shake_result
@@ -308,6 +358,10 @@ feed_step(struct socks_server *s, struct buffer *in, struct buffer *out)
 	case STEP_SOCKS4: return feed_socks4(s, in, out);
 	case STEP_GREETING: return feed_greeting(s, in, out);
 	case STEP_USERPASS: return feed_userpass(s, in, out);
+	case STEP_GSSAPI:
+	case STEP_LEVEL: return feed_gssapi(s, in, out);
+	case STEP_GSSAPI_CHECKING: return SHAKE_TOKEN;
+	case STEP_LEVEL_CHECKING: return SHAKE_LEVEL;
 	case STEP_REQUEST: return feed_request(s, in, out);
 	case STEP_HTTP: return feed_http(s, in, out);
 	case STEP_CHECKING: return SHAKE_AUTH;
@@ -345,10 +399,52 @@ socks_server_admit(struct socks_server *s, struct buffer *out)
 		end_badly(s, VERDICT_INTERNAL);
 }
 
+size_t
+socks_server_in_max(const struct socks_server *s)
+{
+	bool is_gssapi = s->step >= STEP_GSSAPI && s->step <= STEP_LEVEL_CHECKING;
+	return is_gssapi ? GSSAPI_MESSAGE_MAX : SOCKS_SERVER_IN_MAX;
+}
+
+static bool
+append_gssapi(struct buffer *out, enum gssapi_type type, const uint8_t *token, size_t len)
+{
+	uint8_t msg[SOCKS_SERVER_OUT_MAX];
+	size_t n = gssapi_write(msg, sizeof msg, type, token, len);
+	return n > 0 && buffer_append(out, msg, n);
+}
+
+void
+socks_server_give_token(struct socks_server *s, const uint8_t *token, size_t len, bool established,
+    struct buffer *out)
+{
+	assert(s->step == STEP_GSSAPI_CHECKING);
+	s->step = established ? STEP_LEVEL : STEP_GSSAPI;
+	if (len > 0 && !append_gssapi(out, GSSAPI_CONTEXT, token, len))
+		end_badly(s, VERDICT_INTERNAL);
+}
+
+void
+socks_server_agree(struct socks_server *s, const uint8_t *token, size_t len, struct buffer *out)
+{
+	assert(s->step == STEP_LEVEL_CHECKING);
+	s->step = STEP_REQUEST;
+	s->admitted = true;
+	if (!append_gssapi(out, GSSAPI_LEVEL, token, len))
+		end_badly(s, VERDICT_INTERNAL);
+}
+
+static bool
+waits_for_session(const struct socks_server *s)
+{
+	return s->step == STEP_CHECKING || s->step == STEP_GSSAPI_CHECKING ||
+	    s->step == STEP_LEVEL_CHECKING;
+}
+
 void
 socks_server_deny(struct socks_server *s, struct buffer *out)
 {
-	assert(s->step == STEP_CHECKING);
+	assert(waits_for_session(s));
 	refuse(s, VERDICT_BAD_CREDENTIALS, out);
 }
 
@@ -357,7 +453,7 @@ socks_server_reply(const struct socks_server *s, enum verdict v, const struct en
     struct buffer *out)
 {
 	assert(v != VERDICT_GRANTED || s->step == STEP_ASKED);
-	if (s->step == STEP_ASKED || s->step == STEP_CHECKING)
+	if (s->step == STEP_ASKED || waits_for_session(s))
 		(void)say(s, v, bound, out);
 }
 

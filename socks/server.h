@@ -5,7 +5,14 @@
  * Pure: the session feeds bytes and sends what is in `out`. Credentials are checked by the session
  * between two feeds: AUTH says who wants in, socks_server_admit or _deny goes on. One request per
  * connection.
- * Life: socks_server_init -> feed * n (-> AUTH -> admit | deny) -> ASKED -> reply. Nothing to free.
+ *
+ * Of GSS-API (RFC 1961) only the messages are known here; the session has the context. TOKEN hands
+ * it the client's token, socks_server_give_token or _deny goes on; LEVEL hands it the level of
+ * protection that the client asks for, socks_server_agree or _deny goes on. Where that level seals
+ * what follows, the session sends `out`, unsealed, opens all further bytes, those left in `in` too,
+ * and feeds what was inside.
+ * Life: socks_server_init -> feed * n (-> AUTH -> admit | deny; -> TOKEN -> give_token | deny, ...
+ * -> LEVEL -> agree | deny) -> ASKED -> reply. Nothing to free.
  */
 #ifndef SOCKS_SERVER_H
 #define SOCKS_SERVER_H
@@ -22,13 +29,16 @@
 enum shake_result {
 	SHAKE_MORE,            /* send out, feed again when more has come */
 	SHAKE_AUTH,            /* username and password are there: admit or deny, then feed again */
+	SHAKE_TOKEN,           /* token: for the security context: give_token or deny, then feed again */
+	SHAKE_LEVEL,           /* token: a level, as sent: agree or deny, then feed again */
 	SHAKE_ASKED,         /* request is filled in; what is left in `in` is the client's stream */
 	/* send out (an answer, where the protocol has one), then close; verdict says why */
 	SHAKE_BAD,
 };
 
 enum {
-	SOCKS_SERVER_IN_MAX = 8192,    /* HTTP head; the largest SOCKS message is 515 bytes */
+	/* HTTP head; the largest SOCKS message is 515 bytes, but see socks_server_in_max */
+	SOCKS_SERVER_IN_MAX = 8192,
 	SOCKS_SERVER_OUT_MAX = 1024,
 };
 
@@ -39,8 +49,8 @@ struct socks_server_options {
 };
 
 /*
- * How methods show on the wire. SOCKS5: userpass where it is allowed and offered, else none. HTTP:
- * credentials must be given where userpass is the only one; where they are given they are checked.
+ * How methods show on the wire. SOCKS5: gssapi where it is allowed and offered, else userpass, else
+ * none. HTTP: credentials must be given where userpass is the only one; where they are given they are checked.
  * SOCKS4 has none. ident looks like none: the session asks identd after ASKED, where `admitted` is
  * false and its policy says so.
  */
@@ -57,7 +67,9 @@ struct socks_server {
 	struct socks_request request;
 	enum verdict verdict;          /* after BAD and deny */
 	uint8_t step;
-	bool admitted;                 /* username was checked and found good */
+	bool admitted;                 /* the client has proved who it is */
+	const uint8_t *token;  /* of TOKEN and LEVEL, in `in`: valid until more is read into that */
+	size_t token_len;
 	char username[256];       /* after AUTH: as the client sent it; no NUL in it but the last */
 	char password[256];            /* the same; wiped by admit, deny and init */
 	uint8_t username_len, password_len;
@@ -67,8 +79,8 @@ void socks_server_init(struct socks_server *s, const struct socks_server_options
 /**
  * Takes complete messages from in; appends to out. Every answer is whole in out or not there at
  * all.
- * eof: no more will come (MORE is then BAD with CUT_SHORT, without an answer). After AUTH, ASKED or
- * BAD it takes nothing and says the same again, until admit.
+ * eof: no more will come (MORE is then BAD with CUT_SHORT, without an answer). After AUTH, TOKEN,
+ * LEVEL, ASKED or BAD it takes nothing and says the same again, until the session has gone on.
  */
 enum shake_result
 socks_server_feed(struct socks_server *s, struct buffer *in, struct buffer *out,
@@ -78,12 +90,26 @@ socks_server_feed(struct socks_server *s, struct buffer *in, struct buffer *out,
  * Feed again.
  */
 void socks_server_admit(struct socks_server *s, struct buffer *out);
-/** After AUTH: they are not: the refusal of the protocol goes to out; then flush and close. */
+/** As much as `in` may have to hold for the next message. */
+size_t socks_server_in_max(const struct socks_server *s);
+/**
+ * After TOKEN: the context's answer goes to out, where there is one (len > 0). established: the
+ * client is who it says, and is to ask for a level next. Feed again.
+ */
+void socks_server_give_token(struct socks_server *s, const uint8_t *token, size_t len,
+    bool established, struct buffer *out);
+/** After LEVEL: the level that we agree to, sealed or as it came, goes to out. */
+void
+socks_server_agree(struct socks_server *s, const uint8_t *token, size_t len, struct buffer *out);
+/**
+ * After AUTH, TOKEN or LEVEL: it won't do: the refusal of the protocol goes to out; then flush and
+ * close.
+ */
 void socks_server_deny(struct socks_server *s, struct buffer *out);
 /**
  * The one answer to the request; bound may be NULL (zeros are sent). Granted or not, it is
- * complete. Between AUTH and admit it refuses for another reason than the credentials. At any other
- * time it says nothing: before a request there is nothing to answer, and after BAD the answer is
+ * complete. Between AUTH, TOKEN or LEVEL and what goes on it refuses for another reason than the
+ * credentials. At any other time it says nothing: before a request there is nothing to answer, and after BAD the answer is
  * out.
  */
 void

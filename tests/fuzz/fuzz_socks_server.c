@@ -3,8 +3,10 @@
  * protocols and methods.
  *
  * The first three bytes of the input choose protocols, methods and the size of the pieces. A
- * password of even length is good.
+ * password of even length is good. Of a token the lowest two bits of its first byte say what becomes
+ * of it.
  */
+#include "socks/gssapi.h"
 #include "socks/server.h"
 
 #include "tests/fuzz/fuzz.h"
@@ -14,31 +16,50 @@ struct talk {
 	enum shake_result result;
 	size_t left;
 	size_t said_len;
-	uint8_t said[SOCKS_SERVER_OUT_MAX];
+	uint8_t said[1 << 16];
 };
 
 static enum shake_result
 feed(struct talk *t, struct buffer *in, struct buffer *out, bool eof)
 {
-	enum shake_result result = socks_server_feed(&t->server, in, out, eof);
-	if (result != SHAKE_AUTH)
-		return result;
-	must(strlen(t->server.username) == t->server.username_len);
-	must(strlen(t->server.password) == t->server.password_len);
-	if (t->server.password_len % 2 == 0)
-		socks_server_admit(&t->server, out);
-	else
-		socks_server_deny(&t->server, out);
-	result = socks_server_feed(&t->server, in, out, eof);
-	must(result != SHAKE_AUTH);
-	return result;
+	struct socks_server *s = &t->server;
+	for (;;) {
+		enum shake_result result = socks_server_feed(s, in, out, eof);
+		switch (result) {
+		case SHAKE_AUTH:
+			must(strlen(s->username) == s->username_len);
+			must(strlen(s->password) == s->password_len);
+			if (s->password_len % 2 == 0)
+				socks_server_admit(s, out);
+			else
+				socks_server_deny(s, out);
+			break;
+		case SHAKE_TOKEN:
+			must(s->token_len > 0 && !s->admitted);
+			if ((s->token[0] & 3) == 3)
+				socks_server_deny(s, out);
+			else
+				socks_server_give_token(s, s->token, s->token[0] & 1,
+				    (s->token[0] & 2) != 0, out);
+			break;
+		case SHAKE_LEVEL:
+			must(s->token_len > 0 && !s->admitted);
+			if (s->token[0] % 2 == 0)
+				socks_server_agree(s, s->token, 1, out);
+			else
+				socks_server_deny(s, out);
+			break;
+		default:
+			return result;
+		}
+	}
 }
 
 static void
 talk(struct talk *t, const struct socks_server_options *options, const uint8_t *data, size_t size,
     size_t piece)
 {
-	uint8_t memory[SOCKS_SERVER_IN_MAX];
+	uint8_t memory[GSSAPI_MESSAGE_MAX];
 	struct buffer in, out;
 	size_t sent = 0;
 	buffer_init(&in, memory, sizeof memory);

@@ -2,7 +2,8 @@
  * test_server: whole handshakes of clients, in pieces of every size, ended at every byte, with too
  * little room for the answers.
  *
- * The session's part is played here: alice's password is "secret", nobody else is known.
+ * The session's part is played here: alice's password is "secret", nobody else is known. Of
+ * Kerberos's tokens it takes "good" and "mute", after as many "more" as there are, and the level "0".
  */
 #include "socks/server.h"
 
@@ -18,9 +19,13 @@ enum {
 	SOCKS = P4 | P4A | P5,
 	NONE = AUTH_NONE,
 	PASS = AUTH_USERPASS,
+	GSS = AUTH_GSSAPI,
 };
 
 #define ALICE "0105 'alice' 06 'secret'"
+#define REQUEST "0501 0001 c0000201 0050"
+#define GOOD "0101 0004 'good'"
+#define LEVEL_0 "0102 0001 '0'"
 #define LINE "'CONNECT a:443 HTTP/1.1' ~"
 #define BASIC(digits) "'Proxy-Authorization: Basic " digits "' ~"
 #define ALICE_BASIC BASIC("YWxpY2U6c2VjcmV0")
@@ -126,6 +131,44 @@ static const struct vector {
 	{ "empty name", ALL, NONE, "050100 0501 0003 00 0050", SHAKE_BAD, VERDICT_MALFORMED,
 	  "0500 0501 0001 00*6", NULL, 0 },
 
+	/* SOCKS5 by GSS-API */
+	{ "gssapi", ALL, GSS, "050101" GOOD LEVEL_0 REQUEST, SHAKE_ASKED, 0,
+	  "0501 0101 0002 'ok' 0102 0001 '0'", "192.0.2.1:80", 0 },
+	{ "gssapi before all others", ALL, NONE | PASS | GSS, "0503000201" GOOD LEVEL_0 REQUEST,
+	  SHAKE_ASKED, 0, "0501 0101 0002 'ok' 0102 0001 '0'", "192.0.2.1:80", 0 },
+	{ "gssapi in many steps", ALL, GSS, "050101 0101 0004 'more' 0101 0004 'more'" GOOD LEVEL_0
+	  REQUEST, SHAKE_ASKED, 0,
+	  "0501 0101 0002 'go' 0101 0002 'go' 0101 0002 'ok' 0102 0001 '0'", "192.0.2.1:80", 0 },
+	{ "gssapi, nothing to answer", ALL, GSS, "050101 0101 0004 'mute'" LEVEL_0 REQUEST,
+	  SHAKE_ASKED, 0, "0501 0102 0001 '0'", "192.0.2.1:80", 0 },
+	{ "gssapi isn't offered, userpass is", ALL, PASS | GSS, "05020002" ALICE REQUEST,
+	  SHAKE_ASKED, 0, "0502 0100", "192.0.2.1:80", 0 },
+	{ "gssapi is due", ALL, GSS, "05020002", SHAKE_BAD, VERDICT_NO_METHOD, "05ff", NULL, 0 },
+	{ "no gssapi here", ALL, NONE | PASS, "050101", SHAKE_BAD, VERDICT_NO_METHOD, "05ff", NULL,
+	  0 },
+	{ "socks4 where Kerberos is due", ALL, GSS, "0401 0050 c0000201 00", SHAKE_BAD,
+	  VERDICT_NO_METHOD, "005b 00*6", NULL, 0 },
+	{ "gssapi, a token that won't do", ALL, GSS, "050101 0101 0003 'bad'", SHAKE_BAD,
+	  VERDICT_BAD_CREDENTIALS, "0501 01ff", NULL, 0 },
+	{ "gssapi, a level that won't do", ALL, GSS, "050101" GOOD "0102 0001 '7'", SHAKE_BAD,
+	  VERDICT_BAD_CREDENTIALS, "0501 0101 0002 'ok' 01ff", NULL, 0 },
+	{ "gssapi, the client gives up", ALL, GSS, "050101 01ff", SHAKE_BAD, VERDICT_CUT_SHORT,
+	  "0501", NULL, 0 },
+	{ "gssapi, it gives up before the level", ALL, GSS, "050101" GOOD "01ff", SHAKE_BAD,
+	  VERDICT_CUT_SHORT, "0501 0101 0002 'ok'", NULL, 0 },
+	{ "gssapi, a request where a token is due", ALL, GSS, "050101" REQUEST, SHAKE_BAD,
+	  VERDICT_MALFORMED, "0501 01ff", NULL, 3 + 1 },
+	{ "gssapi, a level where a token is due", ALL, GSS, "050101" LEVEL_0, SHAKE_BAD,
+	  VERDICT_MALFORMED, "0501 01ff", NULL, 3 + 2 },
+	{ "gssapi, a token where the level is due", ALL, GSS, "050101" GOOD GOOD, SHAKE_BAD,
+	  VERDICT_MALFORMED, "0501 0101 0002 'ok' 01ff", NULL, 3 + 8 + 2 },
+	{ "gssapi, data where a token is due", ALL, GSS, "050101 0103 0001 00", SHAKE_BAD,
+	  VERDICT_MALFORMED, "0501 01ff", NULL, 3 + 2 },
+	{ "gssapi, an empty token", ALL, GSS, "050101 0101 0000", SHAKE_BAD, VERDICT_MALFORMED,
+	  "0501 01ff", NULL, 0 },
+	{ "gssapi, a password where a token is due", ALL, GSS, "050101" ALICE, SHAKE_BAD,
+	  VERDICT_MALFORMED, "0501 01ff", NULL, 3 + 2 },
+
 	/* HTTP CONNECT */
 	{ "http", ALL, NONE, LINE "'Host: a:443' ~~", SHAKE_ASKED, 0, "", "a:443", 0 },
 	{ "http alone, bare LF", PH, NONE, "'CONNECT [::1]:80 HTTP/1.0' 0a0a", SHAKE_ASKED, 0, "",
@@ -209,17 +252,53 @@ answer_auth(struct socks_server *s, struct buffer *out)
 		assert_int_equal(s->password[i], 0);
 }
 
+static bool
+token_is(const struct socks_server *s, const char *text)
+{
+	return s->token_len == strlen(text) && memcmp(s->token, text, s->token_len) == 0;
+}
+
+static void
+answer_token(struct socks_server *s, struct buffer *out)
+{
+	assert_int_equal(socks_server_in_max(s), 4 + 65535);
+	if (token_is(s, "good"))
+		socks_server_give_token(s, (const uint8_t *)"ok", 2, true, out);
+	else if (token_is(s, "mute"))
+		socks_server_give_token(s, NULL, 0, true, out);
+	else if (token_is(s, "more"))
+		socks_server_give_token(s, (const uint8_t *)"go", 2, false, out);
+	else
+		socks_server_deny(s, out);
+}
+
+static void
+answer_level(struct socks_server *s, struct buffer *out)
+{
+	assert_false(s->admitted);
+	if (token_is(s, "0"))
+		socks_server_agree(s, s->token, 1, out);
+	else
+		socks_server_deny(s, out);
+}
+
 static enum shake_result
 feed_and_check(struct talk *t, struct buffer *in, bool eof)
 {
-	enum shake_result result = socks_server_feed(&t->server, in, &t->out, eof);
-	if (result != SHAKE_AUTH)
-		return result;
-	size_t len = buffer_len(in);              /* until the session has decided, nothing moves */
-	assert_int_equal(socks_server_feed(&t->server, in, &t->out, eof), SHAKE_AUTH);
-	assert_int_equal(buffer_len(in), len);
-	answer_auth(&t->server, &t->out);
-	return socks_server_feed(&t->server, in, &t->out, eof);
+	enum shake_result result;
+	while ((result = socks_server_feed(&t->server, in, &t->out, eof)) == SHAKE_AUTH ||
+	    result == SHAKE_TOKEN || result == SHAKE_LEVEL) {
+		size_t len = buffer_len(in);      /* until the session has decided, nothing moves */
+		assert_int_equal(socks_server_feed(&t->server, in, &t->out, eof), result);
+		assert_int_equal(buffer_len(in), len);
+		if (result == SHAKE_AUTH)
+			answer_auth(&t->server, &t->out);
+		else if (result == SHAKE_TOKEN)
+			answer_token(&t->server, &t->out);
+		else
+			answer_level(&t->server, &t->out);
+	}
+	return result;
 }
 
 /* Sends the bytes in pieces of `piece`, then the end where eof. talk_end() after it. */
@@ -338,8 +417,8 @@ test_end_at_every_byte(void **state)
 				assert_true(buffer_len(&cut.out) <= buffer_len(&whole.out));
 				assert_memory_equal(cut.memory, whole.memory, buffer_len(&cut.out));
 				assert_true(buffer_len(&cut.out) < buffer_len(&whole.out) ||
-				    v->want == SHAKE_ASKED ||
-					    buffer_len(&whole.out) == 0);
+				    v->want == SHAKE_ASKED || v->verdict == VERDICT_CUT_SHORT ||
+				    buffer_len(&whole.out) == 0);
 			}
 			talk_end(&cut);
 		}
