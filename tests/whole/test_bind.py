@@ -128,6 +128,20 @@ def test_nobody_comes(run, version, late):
     router.wait_idle()
 
 
+def test_no_time_is_too_long_where_it_is_never(run):
+    """Nor do the other times count for it."""
+    router = run(h.policy(timeouts={"bind": "0s", "handshake": "400ms", "idle": "200ms"}))
+    bound = Bound(router.front, "127.0.0.1")
+    bound.s.settimeout(0.7)
+    with pytest.raises(TimeoutError):
+        bound.s.recv(1)
+    bound.s.settimeout(h.DEADLINE * h.SLOW)
+    peer = connect_from("127.0.0.1", bound.at)
+    assert bound.reply() == (0, peer.getsockname())
+    peer.sendall(b"at last")
+    assert h.recv_exactly(bound.s, 7) == b"at last"
+
+
 @pytest.mark.parametrize("linger", [0, 1])
 def test_a_client_that_leaves_takes_its_port_along(direct, linger):
     bound = Bound(direct.front, "127.0.0.1")
@@ -263,13 +277,49 @@ def test_the_upstreams_second_word(run, serve, second, code):
     assert bound.reply()[0] == code
 
 
-def test_bytes_behind_the_upstreams_second_reply(run, serve):
-    replies = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x12\x34" + b"\x05\x00\x00\x01\xc0\x00\x02\x01\x00\x14"
-    up = serve(peers.says(3, b"\x05\x00", 10, replies + b"220 hello", then=h.echo))
-    router = run(h.policy(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{up.port}"}], default_route="up"))
-    bound = Bound(router.front, "192.0.2.1", early=b" and you")
-    assert bound.reply() == (0, ("192.0.2.1", 20))
+TALKS = {  # what an upstream says, step by step: no address in the first reply means its own
+    "socks5": (3, b"\x05\x00", 10, b"\x05\x00\x00\x01\x00\x00\x00\x00\x12\x34" + b"\x05\x00\x00\x01\xc0\x00\x02\x01\x00\x14"),
+    "socks4": (9, b"\x00\x5a\x12\x34\x00\x00\x00\x00" + b"\x00\x5a\x00\x14\xc0\x00\x02\x01"),
+}
+
+
+@pytest.mark.parametrize("scheme", TALKS)
+@pytest.mark.parametrize("version, good", [(4, 90), (5, 0)])
+@pytest.mark.parametrize("pace", [lambda handler: handler, peers.dribbles], ids=["at once", "byte by byte"])
+def test_bytes_behind_the_upstreams_second_reply(run, serve, scheme, version, good, pace):
+    *steps, replies = TALKS[scheme]
+    up = serve(pace(peers.says(*steps, replies + b"220 hello", then=h.echo)))
+    router = run(h.policy(upstreams=[{"name": "up", "url": f"{scheme}://127.0.0.1:{up.port}"}], default_route="up"))
+    bound = Bound(router.front, "192.0.2.1", version, early=b" and you")
+    assert (bound.code, bound.at) == (good, ("127.0.0.1", 0x1234))
+    assert bound.reply() == (good, ("192.0.2.1", 20))
     assert h.recv_exactly(bound.s, 17) == b"220 hello and you"
+
+
+@pytest.mark.parametrize("scheme", TALKS)
+def test_an_upstream_that_leaves_in_its_replies(run, serve, scheme):
+    """Cut at every byte: before the first reply is whole another member is asked, after it the client is told that it failed."""
+    *steps, replies = TALKS[scheme]
+    first = len(replies) // 2
+    cut = {"at": 0}
+
+    def handler(conn, server):
+        peers.says(*steps, replies[:cut["at"]])(conn, server)
+
+    bad, good = serve(handler), run(h.policy(), name="good")
+    upstreams = [{"name": "bad", "url": f"{scheme}://127.0.0.1:{bad.port}"}, {"name": "good", "url": f"socks5://127.0.0.1:{good.front}"}]
+    pool = {"name": "pool", "members": ["bad", "good"], "balance": "first", "retry": {"attempts": 1, "budget_percent": 100}}
+    router = run(h.policy(upstreams=upstreams, pools=[pool], default_route="pool"))
+    for cut["at"] in range(len(replies)):
+        bound = Bound(router.front, "127.0.0.1")
+        assert bound.code == 0
+        if cut["at"] < first:
+            peer = connect_from("127.0.0.1", bound.at)
+            assert bound.reply() == (0, peer.getsockname())
+        else:
+            assert bound.at == ("127.0.0.1", 0x1234) and bound.reply()[0] == 1
+        bound.s.close()
+    assert bad.accepted == len(replies)
 
 
 # ---- FTP ----

@@ -329,6 +329,14 @@ def test_idle(run):
     assert router.access_lines(1)[0]["end"] == "idle"
 
 
+def test_idle_never(run):
+    router = run(h.policy(timeouts={"udp_idle": "0s", "idle": "200ms", "handshake": "400ms"}))
+    echo = Echo()
+    a = Association(router.front)
+    assert a.receive(0.8) is None
+    assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
+
+
 def test_ports_and_address_of_the_policy(run):
     first = h.free_port(2)
     sockets = {"ports": f"{first}-{first + 1}", "advertise": "203.0.113.7"}
