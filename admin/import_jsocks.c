@@ -2,6 +2,7 @@
  * import_jsocks: the properties files of jsocks. The first one has the settings; each has a range
  * of clients and the users that may come from it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -435,6 +436,20 @@ listen_address(struct import *i, const struct properties *p, struct endpoint *ou
 	return true;
 }
 
+/* The buffer that jsocks reads a datagram into. */
+static void
+add_datagram_size(struct import *i, const struct properties *p, json_t *listener)
+{
+	uint64_t bytes = find_number(i, p, "datagramSize", UINT16_MAX);
+	char size[32];
+	if (bytes == 0 || bytes >= UINT16_MAX)
+		return;
+	json_t *udp = json_object();
+	snprintf(size, sizeof size, "%uB", (unsigned)bytes);
+	import_set(i, udp, "max_datagram", json_string(size));
+	import_set(i, listener, "udp", udp);
+}
+
 static bool
 add_listener(struct import *i, const struct properties *p, bool open)
 {
@@ -453,6 +468,7 @@ add_listener(struct import *i, const struct properties *p, bool open)
 		    i, listener, "comment",
 		    json_string("An open relay: the range \".\" without users lets anybody in."));
 	}
+	add_datagram_size(i, p, listener);
 	import_append(i, import_list(i, "listeners"), listener);
 	return true;
 }
@@ -488,8 +504,6 @@ add_settings(struct import *i, const struct properties *p, bool open)
 		import_note(i, "logs go to stderr: send them to %s from there", file);
 	import_set(i, logging, "access", json_boolean(file != NULL));
 	import_set(i, i->policy, "log", logging);
-	if (find_number(i, p, "datagramSize", UINT16_MAX) < UINT16_MAX)
-		import_note(i, "\"datagramSize\" has no equal: datagrams of any size are relayed");
 	if (!add_listener(i, p, open))
 		return false;
 	add_timeouts(i, p);

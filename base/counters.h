@@ -61,6 +61,7 @@
 	  "Datagrams dropped, by reason.")                                                                                     \
 	X(UDP_DROPPED_UNREACHABLE, "sockroute_udp_dropped_total", "reason=\"unreachable\"", "udp/dropped_unreachable",           \
 	  "Datagrams dropped, by reason.")                                                                                     \
+	X(UDP_DROPPED_SIZE, "sockroute_udp_dropped_total", "reason=\"size\"", "udp/dropped_size", "Datagrams dropped, by reason.") \
 	X(UDP_DROPPED_FULL, "sockroute_udp_dropped_total", "reason=\"full\"", "udp/dropped_full", "Datagrams dropped, by reason.") \
 	X(BIND_STRANGERS, "sockroute_bind_strangers_total", "", "bind/strangers",                                              \
 	  "Connections to a BIND's port from hosts that its request does not name.")                                           \

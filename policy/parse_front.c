@@ -6,9 +6,10 @@
 
 #include "policy/sections.h"
 
+#include "base/text.h"
 #include "socks/command.h"
 
-enum { CONNECTIONS_MAX = 100000000, TOKEN_MAX = 1024 };
+enum { CONNECTIONS_MAX = 100000000, TOKEN_MAX = 1024, DATAGRAM_MAX = 65536 };
 
 #define HOURS (60u * 60 * 1000)
 
@@ -117,11 +118,27 @@ read_sockets_ports(struct parse_context *c, const struct json_value *v, void *ob
 	return false;
 }
 
+static bool
+read_max_datagram(struct parse_context *c, const struct json_value *v, void *object)
+{
+	struct policy_sockets *s = object;
+	uint64_t bytes;
+	if (v->type == SCAN_STRING && text_read_size(v->text, v->text_len, &bytes) && bytes >= 1 && bytes <= DATAGRAM_MAX) {
+		s->max_datagram = (uint32_t)bytes;
+		return true;
+	}
+	parse_error_expected(c, v, "a size from \"1B\" to \"64KiB\"");
+	return false;
+}
+
+/* What UDP alone has comes last. */
 static const struct parse_field sockets_fields[] = {
 	{ .key = "ports", .kind = PARSE_CUSTOM, .read = read_sockets_ports },
 	{ .key = "address", .kind = PARSE_CUSTOM, .read = read_sockets_address },
 	{ .key = "advertise", .kind = PARSE_CUSTOM, .read = read_sockets_advertise },
+	{ .key = "max_datagram", .kind = PARSE_CUSTOM, .read = read_max_datagram },
 };
+enum { BIND_FIELDS = ARRAY_LEN(sockets_fields) - 1 };
 
 static bool
 read_udp(struct parse_context *c, const struct json_value *v, void *object)
@@ -134,7 +151,7 @@ static bool
 read_bind(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct policy_listener *l = object;
-	return parse_object(c, v, sockets_fields, ARRAY_LEN(sockets_fields), &l->bind);
+	return parse_object(c, v, sockets_fields, BIND_FIELDS, &l->bind);
 }
 
 #define AT(member) .offset = offsetof(struct policy_listener_tls, member)

@@ -64,6 +64,7 @@ struct policy_sockets {
 	struct endpoint address;       /* they listen there; kind NONE: see router/local.h */
 	struct endpoint advertise;     /* told instead of it; kind NONE: what they listen on */
 	uint16_t first_port, last_port;        /* 0, 0: the kernel chooses */
+	uint32_t max_datagram;         /* of UDP: bytes of payload; 0: any */
 };
 
 /* What a listener shows and trusts. Absolute paths or NULL. */

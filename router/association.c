@@ -27,6 +27,7 @@ struct association {
 	struct revision *revision;
 	uint32_t listener;
 	struct endpoint client;
+	size_t payload_max;            /* of a datagram, either way */
 	struct udp_socket socket;
 	struct udp_address client_at;  /* len 0: it has sent nothing yet */
 	struct udp_seal seal;          /* of what the client sends and gets */
@@ -259,6 +260,10 @@ on_name(struct udp_name *name, void *arg)
 static void
 take_whole(struct association *a, const struct endpoint *to, const uint8_t *payload, size_t len)
 {
+	if (len > a->payload_max) {
+		drop(a, COUNTER_UDP_DROPPED_SIZE, 1);
+		return;
+	}
 	struct udp_target *x = to->port != 0 ? udp_targets_take(&a->targets, to) : NULL;
 	if (x == NULL) {
 		drop(a, to->port != 0 ? COUNTER_UDP_DROPPED_FULL : COUNTER_UDP_DROPPED_HEADER, 1);
@@ -381,6 +386,8 @@ take_answer(struct association *a, struct udp_way *y, struct udp_datagram *d)
 	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, lost);
 	if (answer == UDP_ANSWER_STRANGE)
 		drop(a, COUNTER_UDP_DROPPED_HEADER, 1);
+	else if (answer == UDP_ANSWER_WHOLE && d->len > a->payload_max)
+		drop(a, COUNTER_UDP_DROPPED_SIZE, 1);
 	else if (answer == UDP_ANSWER_WHOLE && udp_way_is_direct(y) && !is_welcome(a, &sender))
 		drop(a, COUNTER_UDP_DROPPED_REJECTED, 1);
 	else if (answer == UDP_ANSWER_WHOLE)
@@ -427,6 +434,7 @@ association_make(const struct association_request *q)
 	a->listener = q->listener;
 	a->client = *q->client;
 	a->seal = q->seal;
+	a->payload_max = SIZE_MAX;
 	strncpy(a->user, q->user, sizeof a->user - 1);
 	strncpy(a->session, q->session, sizeof a->session - 1);
 	a->owner = (struct udp_way_owner){
@@ -457,6 +465,8 @@ association_new(const struct association_request *q, struct endpoint *told, enum
 	*why = VERDICT_INTERNAL;
 	if (a == NULL)
 		return NULL;
+	if (conf->max_datagram > 0)
+		a->payload_max = conf->max_datagram;
 	local_address_of(q->client_fd, &own);
 	if (!udp_pool_ready(a->pool) || !local_open(SOCK_DGRAM, conf, &own, NULL, &q->worker->random, &s) ||
 	    !udp_socket_open(&a->socket, q->worker->loop, s.fd, on_client_datagrams, a)) {

@@ -122,6 +122,10 @@ static const struct faulty listeners[] = {
 	{ LISTENER("\"bind\": {\"ports\": ^\"0-8\", ^\"port\": 1}, \"udp\": ^[]"),
 	    "/listeners/0/bind/ports: expected a range|/listeners/0/bind/port: did you mean "
 	    "\"ports\"?|/listeners/0/udp: expected an object" },
+	{ LISTENER("\"udp\": {\"max_datagram\": ^\"0B\"}"), "/listeners/0/udp/max_datagram: \"1B\" to \"64KiB\"" },
+	{ LISTENER("\"udp\": {\"max_datagram\": ^\"65KiB\"}"), "/listeners/0/udp/max_datagram: found" },
+	{ LISTENER("\"udp\": {\"max_datagram\": ^8192}"), "/listeners/0/udp/max_datagram: found 8192" },
+	{ LISTENER("\"bind\": {^\"max_datagram\": \"1KiB\"}"), "/listeners/0/bind/max_datagram: " },
 	{ LISTENER("\"bind\": {\"ports\": ^8000, \"advertise\": ^\"a.example\"}"),
 	    "/listeners/0/bind/ports: found 8000|/listeners/0/bind/advertise: expected" },
 	{ DOC("\"listeners\": [{\"name\": \"x\", \"listen\": \"127.0.0.1:1\"}, {\"name\": ^\"x\", "

@@ -97,7 +97,8 @@ def test_one_proxy_none_and_all_direct(folder):
 
 def test_what_is_noted(folder):
     notes = made(folder, "jsocks", "# remark\n! another\nrange = 10.\nUsers = bob\ndatagramSize = 8192\nlog = /var/log/socks\nhost = my.host\n")
-    for note in ('0.conf:4: "Users" is no property', '0.conf:5: "datagramSize"', "0.conf:6: logs go to stderr", '0.conf:7: "my.host" is no address'):
+    assert notes["listeners"][0]["udp"] == {"max_datagram": "8192B"}
+    for note in ('0.conf:4: "Users" is no property', "0.conf:6: logs go to stderr", '0.conf:7: "my.host" is no address'):
         assert note in notes["comment"]
     assert notes["listeners"][0]["listen"] == "127.0.0.1:1080"  # not wider than it was
     assert notes["log"] == {"access": True}

@@ -349,6 +349,21 @@ def test_ports_and_address_of_the_policy(run):
     assert held[0].echo("127.0.0.1", echo.port)[1] == b"ping"
 
 
+def test_the_size_that_policy_allows(run):
+    """In both directions, and of what was put together."""
+    router = run(h.policy([h.listener(udp={"max_datagram": "1000B"})]))
+    echo, grows = Echo(), Echo(answer=lambda data: [data * 2, data])
+    a = Association(router.front)
+    assert a.echo("127.0.0.1", echo.port, bytes(1000))[1] == bytes(1000)
+    a.send("127.0.0.1", echo.port, bytes(1001))
+    for frag in (1, 0x82):
+        a.send("127.0.0.1", echo.port, bytes(501), frag=frag)
+    await_drops(router, size=2)
+    assert a.echo("127.0.0.1", grows.port, bytes(501))[1] == bytes(501)
+    await_drops(router, size=3)
+    assert [len(data) for data, _ in echo.seen] == [1000]
+
+
 def test_a_unix_socket(run, folder):
     path = folder / "door"
     router = run(h.policy([{"name": "door", "listen": f"unix:{path}"}]))
