@@ -14,12 +14,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/endpoint.h"
 #include "base/list.h"
 #include "base/mailbox.h"
 
-enum { THREADS_MAX = 8 };
+enum { THREADS_MAX = 8, LEAVE_SECONDS = 1 };
 
 enum step_state { STEP_QUEUED, STEP_TAKEN, STEP_ANSWERED, STEP_LOST };
 
@@ -45,7 +46,7 @@ struct gss_pool {
 	pthread_cond_t wake;
 	struct list queue;
 	unsigned n_queued, n_idle;
-	unsigned refs;                         /* the owner's, and each step's */
+	unsigned refs;                         /* the owner's, each step's and each thread's */
 	bool stopping;
 	unsigned n_threads, n_threads_max;
 	pthread_t threads[THREADS_MAX];
@@ -135,6 +136,7 @@ pool_thread(void *arg)
 		}
 	}
 	pthread_mutex_unlock(&p->lock);
+	unref(p);
 	return NULL;
 }
 
@@ -148,8 +150,10 @@ have_thread(struct gss_pool *p)
 		return p->n_threads > 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	if (pthread_create(&p->threads[p->n_threads], NULL, pool_thread, p) == 0)
+	if (pthread_create(&p->threads[p->n_threads], NULL, pool_thread, p) == 0) {
 		p->n_threads++;
+		p->refs++;
+	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return p->n_threads > 0;
 }
@@ -245,6 +249,18 @@ gss_pool_new(unsigned n_threads)
 	return p;
 }
 
+/* One that a KDC lets wait is left behind: it has the pool's memory, and touches nothing else. */
+static void
+end_threads(struct gss_pool *p)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LEAVE_SECONDS;
+	for (unsigned i = 0; i < p->n_threads; i++)
+		if (pthread_timedjoin_np(p->threads[i], NULL, &until) != 0)
+			pthread_detach(p->threads[i]);
+}
+
 void
 gss_pool_free(struct gss_pool *p)
 {
@@ -255,8 +271,7 @@ gss_pool_free(struct gss_pool *p)
 	p->stopping = true;
 	pthread_cond_broadcast(&p->wake);
 	pthread_mutex_unlock(&p->lock);
-	for (unsigned i = 0; i < p->n_threads; i++)
-		pthread_join(p->threads[i], NULL);
+	end_threads(p);
 	pthread_mutex_lock(&p->lock);
 	while ((node = list_take_first(&p->queue)) != NULL) {
 		struct gss_step *s = LIST_OBJECT(node, struct gss_step, link);

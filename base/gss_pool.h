@@ -6,8 +6,8 @@
  * KDC for many seconds, so initiators get a pool of their own: an acceptor only needs its disk and
  * must not queue behind them.
  * Life: gss_pool_new -> gss_step_start / gss_step_cancel (from loops) -> gss_pool_free (after the
- * loops have ended; waits for the steps that are being taken). Steps that were not told may be
- * cancelled after that, and their mailboxes freed after that.
+ * loops have ended; waits a second for the steps that are being taken, which may hang on a KDC).
+ * Steps that were not told may be cancelled after that; their mailboxes are freed after they are cancelled.
  */
 #ifndef BASE_GSS_POOL_H
 #define BASE_GSS_POOL_H

@@ -10,6 +10,7 @@
 
 #include <ares.h>
 
+#include "base/gss_pool.h"
 #include "dns/resolver.h"
 #include "router/router.h"
 #include "upstream/board.h"
@@ -130,6 +131,7 @@ struct alone {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct dialer *dialer;
+	struct gss_pool *gss;
 	struct board *board;
 	struct fleet *fleet;
 	struct prober *prober;
@@ -151,6 +153,7 @@ set_up(struct alone *a, struct policy *p, char *why, size_t cap)
 	return (a->loop = loop_new()) != NULL &&
 	       (a->resolver = resolver_new(a->loop, &p->dns)) != NULL &&
 	       (a->dialer = dialer_new(a->loop, a->resolver)) != NULL &&
+	       (a->gss = gss_pool_new(1)) != NULL &&
 	       (a->board = board_new()) != NULL &&
 	       (a->fleet = fleet_new(p, a->board, why, cap)) != NULL;
 }
@@ -160,6 +163,7 @@ tear_down(struct alone *a)
 {
 	fleet_unref(a->fleet);
 	dialer_free(a->dialer);
+	gss_pool_free(a->gss);
 	resolver_free(a->resolver);
 	board_free(a->board);
 	loop_free(a->loop);
@@ -181,6 +185,8 @@ control_probe_alone(struct policy *p, const struct endpoint *to,
 	plan.fleet = a.fleet;
 	for (; plan.path.n_hops < p->n_upstreams && plan.path.n_hops < PATH_HOPS_MAX; plan.path.n_hops++)
 		plan.path.hops[plan.path.n_hops] = plan.path.n_hops;
+	if (ok)
+		dialer_use_gss(a.dialer, a.gss);
 	if (ok)
 		a.prober = prober_start(a.loop, a.dialer, a.resolver, &plan, on_probed_alone, &a);
 	ok = ok && a.prober != NULL;

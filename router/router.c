@@ -28,7 +28,7 @@
 #include "upstream/dialer.h"
 #include "upstream/health.h"
 
-enum { DESCRIPTORS_AT_START = 64, DESCRIPTORS_BESIDE = 1024, GSS_THREADS = 2 };
+enum { DESCRIPTORS_AT_START = 64, DESCRIPTORS_BESIDE = 1024, GSS_THREADS = 2, INITIATOR_THREADS = 4 };
 
 static const int handled_signals[] = { SIGHUP, SIGTERM, SIGINT, SIGUSR2 };
 
@@ -335,6 +335,7 @@ make_parts(struct control *c, const struct policy *p)
 		return false;
 	board_listen(c->shared.board, tell_board_news, c->events);
 	return (c->shared.auth = auth_new()) != NULL && (c->shared.gss = gss_pool_new(GSS_THREADS)) != NULL &&
+	       (c->shared.initiators = gss_pool_new(INITIATOR_THREADS)) != NULL &&
 	       (c->shared.clients = clients_new()) != NULL && (c->loop = loop_new()) != NULL &&
 	       (c->mailbox = mailbox_open(c->loop, c)) != NULL && (c->watch = watch_new(c->loop, on_files_changed, c)) != NULL &&
 	       (c->resolver = resolver_new(c->loop, &p->dns)) != NULL &&
@@ -368,6 +369,7 @@ router_new(const struct router_options *o, char *why, size_t cap)
 		router_free(c);
 		return NULL;
 	}
+	dialer_use_gss(c->dialer, c->shared.initiators);
 	c->revision = publish_first(c, o->policy, why, cap);
 	c->inheritance = NULL;
 	if (c->revision == NULL) {
@@ -456,6 +458,7 @@ router_free(struct control *c)
 		if (c->signals[i] != NULL)
 			event_free(c->signals[i]);
 	revision_unref(c->revision);
+	gss_pool_free(c->shared.initiators);
 	clients_free(c->shared.clients);
 	board_free(c->shared.board);
 	events_free(c->events);

@@ -121,6 +121,8 @@ reconfigure_resolver(struct worker *w, struct revision *r)
 		if ((w->resolver = resolver_new(w->loop, &r->policy->dns)) != NULL)
 			resolver_count_in(w->resolver, &w->counters);
 		ok = w->resolver != NULL && (w->dialer = dialer_new(w->loop, w->resolver)) != NULL;
+		if (ok)
+			dialer_use_gss(w->dialer, w->shared->initiators);
 	} else {
 		ok = resolver_reconfigure(w->resolver, &r->policy->dns);
 	}

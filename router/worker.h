@@ -24,11 +24,11 @@
 #include "router/udp_socket.h"
 #include "socks/verdict.h"
 
-struct gss_pool;
 struct auth;
 struct board;
 struct clients;
 struct dialer;
+struct gss_pool;
 struct listener;
 struct resolver;
 struct router;
@@ -59,6 +59,7 @@ struct shared {
 	struct board *board;
 	struct auth *auth;
 	struct gss_pool *gss;                  /* for those who accept */
+	struct gss_pool *initiators;           /* who take the steps of Kerberos towards upstreams */
 	struct clients *clients;
 	unsigned n_workers;
 	unsigned places;                       /* sessions that the descriptors suffice for; as it is when the workers start */

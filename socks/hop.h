@@ -22,7 +22,12 @@
 #include "socks/command.h"
 #include "socks/verdict.h"
 
-enum hop_status { HOP_MORE, HOP_DONE, HOP_FAILED };
+enum hop_status {
+	HOP_MORE,
+	HOP_DONE,
+	HOP_FAILED,
+	HOP_PROVE,                     /* GSS-API was chosen: the owner does that talk, then hop_proven */
+};
 
 enum {
 	HOP_IN_MAX = 8192,             /* what a handshake may need at once: an HTTP head */
@@ -39,6 +44,7 @@ struct hop_request {
 	const char *password;          /* NULL is "" */
 	/* send all messages at once; with credentials userpass is then the only method offered */
 	bool pipeline;
+	bool gssapi;                   /* no other method is offered; nothing is pipelined then */
 	bool hold;                     /* stop past authentication; `to` may be NULL */
 };
 
@@ -91,10 +97,12 @@ hop_start(struct hop *h, const struct hop_ops *ops, const struct hop_request *re
 enum hop_status
 hop_ask(struct hop *h, const struct hop_ops *ops, const struct hop_request *request,
     struct buffer *out) WARN_UNUSED;
+/** After PROVE, when the proxy knows who we are: MORE, or DONE where it is held, or FAILED as hop_start. */
+enum hop_status hop_proven(struct hop *h, struct buffer *out) WARN_UNUSED;
 /**
  * Takes what the proxy sent from in, appends what to say next to out.
  * eof: the peer has ended; in holds all that will ever come: the answer is DONE or FAILED
- * (UPSTREAM_FAILED), never MORE.
+ * (UPSTREAM_FAILED), never MORE; or PROVE, which leads nowhere with a peer that has ended.
  */
 enum hop_status
 hop_feed(struct hop *h, struct buffer *in, struct buffer *out, bool eof) WARN_UNUSED;

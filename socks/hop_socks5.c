@@ -1,8 +1,9 @@
 /*
  * hop_socks5: the handshake with a SOCKS5 proxy (RFC 1928, RFC 1929).
  *
- *   METHOD -+-> STATUS -> REPLY -> done
- *           `--- none ---^
+ *   METHOD -+-> STATUS --> REPLY -> done
+ *           |--- none -----^
+ *           `-> PROVE -----^             GSS-API, which the owner speaks
  * Held, it ends before the request; asking begins at REPLY.
  * Pipelined, all that we say goes out at the start. That takes one method in the offer, as nobody
  * can answer for a choice that has not been made: userpass where there are credentials, else none.
@@ -13,11 +14,13 @@
 
 #include <string.h>
 
-enum { STEP_METHOD, STEP_STATUS, STEP_REPLY };
+enum { STEP_METHOD, STEP_PROVE, STEP_STATUS, STEP_REPLY };
 
 static unsigned
 offer(const struct hop_request *q)
 {
+	if (q->gssapi)
+		return AUTH_GSSAPI;
 	if (q->username[0] == '\0')
 		return AUTH_NONE;
 	return q->pipeline ? AUTH_USERPASS : AUTH_NONE | AUTH_USERPASS;
@@ -51,7 +54,7 @@ start(struct hop *h, struct buffer *out)
 	enum hop_status status = hop_say(h, out, msg, n, VERDICT_INTERNAL);
 	if (status == HOP_MORE && h->request.pipeline && offered == AUTH_USERPASS)
 		status = say_credentials(h, out);
-	if (status == HOP_MORE && h->request.pipeline && !h->request.hold)
+	if (status == HOP_MORE && h->request.pipeline && !h->request.hold && offered != AUTH_GSSAPI)
 		status = say_request(h, out);
 	return status;
 }
@@ -91,6 +94,10 @@ feed_method(struct hop *h, struct buffer *in, struct buffer *out)
 		return hop_end(h, VERDICT_UPSTREAM_AUTH);
 	if (method == SOCKS5_METHOD_NONE && (offered & AUTH_NONE) != 0)
 		return begin_reply(h, out);
+	if (method == SOCKS5_METHOD_GSSAPI && offered == AUTH_GSSAPI) {
+		h->step = STEP_PROVE;
+		return HOP_PROVE;
+	}
 	if (method != SOCKS5_METHOD_USERPASS || (offered & AUTH_USERPASS) == 0)
 		return hop_end(h, VERDICT_UPSTREAM_GARBAGE);
 	h->step = STEP_STATUS;

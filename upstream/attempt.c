@@ -227,7 +227,7 @@ find_incapable(const struct attempt *a)
 {
 	const struct path *p = &a->result.path;
 	for (unsigned i = 0; i < p->n_hops; i++)
-		if (!kind_can(attempt_upstream(a, i)->scheme, a->dial->request.command, i + 1u == p->n_hops))
+		if (!kind_can(attempt_upstream(a, i), a->dial->request.command, i + 1u == p->n_hops))
 			return (int)i;
 	return -1;
 }

@@ -35,6 +35,7 @@
 
 struct dial;
 struct dial_wait;
+struct gss_talk;
 struct resolve;
 
 /* What a walk over hops needs, only while it lasts. */
@@ -42,6 +43,7 @@ struct shake {
 	struct hop hop;
 	struct buffer in, out;
 	struct endpoint to; /* what the hop is asked for */
+	struct gss_talk *talk; /* with the hop, where it is Kerberos that it wants; else NULL */
 	/* from here on the slab leaves what was there before */
 	char username[HOP_USERNAME_MAX + 1], password[HOP_PASSWORD_MAX + 1];
 	uint8_t in_bytes[HOP_IN_MAX], out_bytes[HOP_OUT_MAX];

@@ -16,9 +16,10 @@
 
 struct dialer {
 	struct loop *loop;
-	struct mailbox *mailbox; /* for turns in pools' queues */
+	struct mailbox *mailbox; /* for turns in pools' queues, and steps of Kerberos */
 	struct resolver *resolver;
 	struct warm *warm;
+	struct gss_pool *gss; /* for upstreams that want Kerberos; NULL: they can't be had */
 	struct list dials;
 	struct slab dial_slab, shake_slab;
 };

@@ -45,7 +45,7 @@ pipeline_plan(struct attempt *a)
 	if (a->dial->request.fixed != NULL || a->in_full || a->dial->request.command != SOCKS_CONNECT)
 		return;
 	for (unsigned i = 0; i < a->result.path.n_hops; i++) {
-		if (!attempt_upstream(a, i)->pipeline)
+		if (!attempt_upstream(a, i)->pipeline || attempt_upstream(a, i)->auth_gssapi)
 			continue;
 		enum board_pipeline known = known_of(entry_of(a, i));
 		if (known == PIPELINE_FAILS)
@@ -87,6 +87,7 @@ say_ahead(struct attempt *a, unsigned at)
 		.username = username,
 		.password = password,
 		.pipeline = (a->pipelined & 1u << at) != 0,
+		.gssapi = u->auth_gssapi,
 	};
 	buffer_init(&out, bytes, sizeof bytes);
 	bool said = hop_start(&hop, kind_ops(u->scheme), &request, &out) == HOP_MORE &&

@@ -15,6 +15,7 @@
 #include "base/tls.h"
 #include "socks/proxy_header.h"
 #include "upstream/credentials.h"
+#include "upstream/gss_talk.h"
 #include "upstream/kinds.h"
 
 static bool
@@ -279,6 +280,7 @@ begin_handshake(struct attempt *a)
 	    .username = s->username,
 	    .password = s->password,
 	    .pipeline = (a->pipelined & 1u << a->at) != 0,
+	    .gssapi = attempt_upstream(a, a->at)->auth_gssapi,
 	    .hold = is_held(a),
 	};
 	uint8_t said_before[HOP_OUT_MAX];
@@ -301,6 +303,7 @@ begin_handshake(struct attempt *a)
 	case HOP_DONE:
 		return hop_done(a);
 	case HOP_FAILED:
+	case HOP_PROVE: /* not before the hop has said anything */
 		break;
 	}
 	fail_to_ask(a);
@@ -433,6 +436,64 @@ fetch(struct attempt *a, bool *eof)
 	return true;
 }
 
+/* ---- Kerberos, within the handshake ---- */
+
+static void
+on_talk_step(void *arg)
+{
+	attempt_go_on(arg);
+}
+
+static bool
+start_talk(struct attempt *a)
+{
+	const struct dialer *d = a->dial->dialer;
+	const struct gss_talk_plan plan = {
+		.pool = d->gss,
+		.box = d->mailbox,
+		.stream = a->stream,
+		.who = &attempt_upstream(a, a->at)->gssapi,
+		.on_step = on_talk_step,
+		.arg = a,
+	};
+	if (buffer_len(&a->shake->in) > 0) {
+		fail_here(a, VERDICT_UPSTREAM_GARBAGE, "it spoke before it was told who we are");
+		return false;
+	}
+	a->shake->talk = d->gss == NULL ? NULL : gss_talk_new(&plan);
+	if (a->shake->talk == NULL)
+		attempt_fail(a, VERDICT_INTERNAL, -1, "Kerberos can't be asked now");
+	return false; /* it goes on when the first step has been taken */
+}
+
+static bool
+step_talk(struct attempt *a)
+{
+	struct shake *s = a->shake;
+	enum hop_status status;
+	switch (gss_talk_go_on(s->talk)) {
+	case GSS_TALK_WAITS: return false;
+	case GSS_TALK_FAILED:
+		if (gss_talk_verdict(s->talk) == VERDICT_INTERNAL)
+			attempt_fail(a, VERDICT_INTERNAL, -1, gss_talk_why(s->talk));
+		else
+			fail_here(a, gss_talk_verdict(s->talk), gss_talk_why(s->talk));
+		return false;
+	case GSS_TALK_DONE: break;
+	}
+	gss_talk_free(s->talk);
+	s->talk = NULL;
+	status = hop_proven(&s->hop, &s->out);
+	if (status == HOP_DONE)
+		return hop_done(a);
+	if (status == HOP_MORE)
+		return true;
+	fail_to_ask(a);
+	return false;
+}
+
+/* ---- what is said and heard ---- */
+
 static bool
 feed(struct attempt *a, bool eof)
 {
@@ -442,6 +503,8 @@ feed(struct attempt *a, bool eof)
 	a->result.status = s->hop.status;
 	if (status == HOP_DONE)
 		return hop_done(a);
+	if (status == HOP_PROVE && !eof)
+		return start_talk(a);
 	if (status == HOP_MORE && !eof)
 		return true;
 	fail_by_answer(a, status == HOP_FAILED ? s->hop.verdict : VERDICT_UPSTREAM_FAILED);
@@ -466,12 +529,16 @@ step_handshake(struct attempt *a)
 bool
 walk_step(struct attempt *a)
 {
-	return a->stage == DIAL_TLS ? step_tls(a) : step_handshake(a);
+	if (a->stage == DIAL_TLS)
+		return step_tls(a);
+	return a->shake->talk != NULL ? step_talk(a) : step_handshake(a);
 }
 
 void
 walk_drop(struct attempt *a)
 {
+	if (a->shake != NULL)
+		gss_talk_free(a->shake->talk);
 	slab_give_back(&a->dial->dialer->shake_slab, a->shake);
 	a->shake = NULL;
 }

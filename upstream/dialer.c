@@ -64,6 +64,12 @@ dialer_trim(struct dialer *d)
 }
 
 void
+dialer_use_gss(struct dialer *d, struct gss_pool *p)
+{
+	d->gss = p;
+}
+
+void
 dialer_keep_warm(struct dialer *d, struct fleet *f, unsigned n_workers)
 {
 	warm_use(d->warm, f, n_workers);

@@ -41,6 +41,7 @@
 #include "upstream/fleet.h"
 
 struct dialer;
+struct gss_pool;
 struct dial; /* one request under way, over all its attempts */
 struct loop;
 struct resolver;
@@ -121,6 +122,8 @@ struct dial_result {
 typedef void dial_cb(const struct dial_result *r, void *arg);
 
 struct dialer *dialer_new(struct loop *l, struct resolver *r);
+/** Who takes the steps of Kerberos towards upstreams; must outlive the dialer's dials. Without it they fail. */
+void dialer_use_gss(struct dialer *d, struct gss_pool *p);
 /**
  * Keeps warm connections to this fleet's upstreams from now on, this dialer's share of them among
  * n_workers; NULL: none. Not asked for, none are kept: see upstream/warm.h.

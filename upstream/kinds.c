@@ -23,16 +23,17 @@ kind_ops(enum upstream_scheme s)
 }
 
 bool
-kind_can(enum upstream_scheme s, enum socks_command command, bool last)
+kind_can(const struct policy_upstream *u, enum socks_command command, bool last)
 {
+	const struct kind *k = &kinds[u->scheme];
 	switch (command) {
 	case SOCKS_BIND:
-		return !last || kinds[s].bind;
+		return !last || k->bind;
 	case SOCKS_UDP:
-		return kinds[s].udp;
+		return k->udp && !u->auth_gssapi;
 	case SOCKS_RESOLVE:
 	case SOCKS_RESOLVE_PTR:
-		return !last || kinds[s].look_up;
+		return !last || k->look_up;
 	default:
 		return true;
 	}

@@ -87,7 +87,7 @@ static bool
 is_passed_over(const struct walk *w, const struct node *n, uint8_t pick)
 {
 	return pick != NO_PICK && w->key != NULL &&
-	       !kind_can(w->fleet->policy->upstreams[n->route.index].scheme, w->key->command,
+	       !kind_can(&w->fleet->policy->upstreams[n->route.index], w->key->command,
 			 !w->more_follow);
 }
 

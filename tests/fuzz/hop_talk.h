@@ -34,6 +34,7 @@ hop_talk(struct hop_talk *t, const struct hop_ops *ops, uint8_t flags, const uin
 		.username = flags & 1 ? "alice" : NULL,
 		.password = "secret",
 		.pipeline = (flags & 2) != 0,
+		.gssapi = flags == 0xff,
 	};
 	uint8_t memory[HOP_IN_MAX];
 	struct buffer in, out;
@@ -45,6 +46,8 @@ hop_talk(struct hop_talk *t, const struct hop_ops *ops, uint8_t flags, const uin
 	while (t->status == HOP_MORE) {
 		sent = send_piece(&in, data, size, sent, piece);
 		t->status = hop_feed(&t->hop, &in, &out, sent == size);
+		if (t->status == HOP_PROVE && (t->status = hop_proven(&t->hop, &out)) == HOP_MORE)
+			t->status = hop_feed(&t->hop, &in, &out, sent == size);
 		must(t->status != HOP_MORE || sent < size);
 	}
 	t->left = size - sent + buffer_len(&in);

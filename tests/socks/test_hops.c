@@ -19,7 +19,7 @@ static const struct vector {
 	const char *what;
 	const struct hop_ops *ops;
 	const char *to;
-	enum { PLAIN, WITH_PASSWORD, PIPELINED, PIPELINED_WITH_PASSWORD } how;
+	enum { PLAIN, WITH_PASSWORD, PIPELINED, PIPELINED_WITH_PASSWORD, BY_GSSAPI } how;
 	const char *heard;
 	enum verdict want;                             /* GRANTED: DONE */
 	unsigned code;                                 /* REP, CD or status */
@@ -64,6 +64,16 @@ static const struct vector {
 	  GRANTED5, VERDICT_GRANTED, 0, "050102" CREDENTIALS REQUEST, "192.0.2.1:1080", 0 },
 	{ "pipelined userpass, none chosen", &hop_socks5, "a.b:80", PIPELINED_WITH_PASSWORD, "0500"
 	  GRANTED5, VERDICT_UPSTREAM_GARBAGE, 0, "050102" CREDENTIALS REQUEST, NULL, 2 },
+	{ "GSSAPI", &hop_socks5, "a.b:80", BY_GSSAPI, "0501" GRANTED5, VERDICT_GRANTED, 0, "050101"
+	  REQUEST, "192.0.2.1:1080", 0 },
+	{ "GSSAPI refused", &hop_socks5, "a.b:80", BY_GSSAPI, "05ff", VERDICT_UPSTREAM_AUTH, 0,
+	  "050101", NULL, 2 },
+	{ "GSSAPI offered, none chosen", &hop_socks5, "a.b:80", BY_GSSAPI, "0500",
+	  VERDICT_UPSTREAM_GARBAGE, 0, "050101", NULL, 2 },
+	{ "GSSAPI offered, userpass chosen", &hop_socks5, "a.b:80", BY_GSSAPI, "0502",
+	  VERDICT_UPSTREAM_GARBAGE, 0, "050101", NULL, 2 },
+	{ "GSSAPI, REP 2", &hop_socks5, "a.b:80", BY_GSSAPI, "0501 0502", VERDICT_UPSTREAM_REJECTED, 2,
+	  "050101" REQUEST, NULL, 0 },
 	{ "no method", &hop_socks5, "a.b:80", PLAIN, "05ff", VERDICT_UPSTREAM_AUTH, 0, GREETING,
 	  NULL, 0 },
 	{ "a method that we don't offer", &hop_socks5, "a.b:80", PLAIN, "0502",
@@ -153,8 +163,20 @@ request_of(const struct vector *v, const struct endpoint *to)
 		.to = to,
 		.username = with_password ? "alice" : NULL,
 		.password = with_password ? "secret" : NULL,
-		.pipeline = v->how == PIPELINED || v->how == PIPELINED_WITH_PASSWORD,
+		.pipeline = v->how != PLAIN && v->how != WITH_PASSWORD, /* of no use with GSSAPI */
+		.gssapi = v->how == BY_GSSAPI,
 	};
+}
+
+/* As soon as GSS-API is chosen the proxy knows who we are. */
+static enum hop_status
+feed(struct talk *t, struct buffer *in, bool eof)
+{
+	enum hop_status status = hop_feed(&t->hop, in, &t->out, eof);
+	if (status != HOP_PROVE)
+		return status;
+	status = hop_proven(&t->hop, &t->out);
+	return status == HOP_MORE ? hop_feed(&t->hop, in, &t->out, eof) : status;
 }
 
 /*
@@ -176,14 +198,14 @@ talk(struct talk *t, const struct vector *v, const struct bytes *bytes, size_t p
 	buffer_init(&t->out, t->memory, out_cap);
 	t->status = hop_start(&t->hop, v->ops, &request, &t->out);
 	if (t->status == HOP_MORE && bytes->len == 0 && eof)
-		t->status = hop_feed(&t->hop, &in, &t->out, true);
+		t->status = feed(t, &in, true);
 	while (t->status == HOP_MORE && heard < bytes->len) {
 		size_t n = bytes->len - heard;
 		n = n > piece ? piece : n;
 		n = n > buffer_make_room(&in) ? buffer_make_room(&in) : n;
 		assert_true(buffer_append(&in, bytes->data + heard, n));
 		heard += n;
-		t->status = hop_feed(&t->hop, &in, &t->out, eof && heard == bytes->len);
+		t->status = feed(t, &in, eof && heard == bytes->len);
 	}
 	t->left = bytes->len - heard + buffer_len(&in);
 }
@@ -303,13 +325,14 @@ test_too_little_room(void **state)
 static void
 test_held(void **state)
 {
-	static const struct { const struct hop_ops *ops; bool password, pipeline; const char *said,
-	    *heard, *asked; } kinds[] = {
-		{ &hop_socks4a, true, false, "", "", "0401 0050 00000001 'alice' 00 'a.b' 00" },
-		{ &hop_http, true, true, "", "", CONNECT BASIC "~" },
-		{ &hop_socks5, false, false, GREETING, "0500", REQUEST },
-		{ &hop_socks5, true, false, GREETING_BOTH CREDENTIALS, "0502 0100", REQUEST },
-		{ &hop_socks5, true, true, "050102" CREDENTIALS, "0502 0100", REQUEST },
+	static const struct { const struct hop_ops *ops; bool password, pipeline, gssapi;
+	    const char *said, *heard, *asked; } kinds[] = {
+		{ &hop_socks4a, true, false, false, "", "", "0401 0050 00000001 'alice' 00 'a.b' 00" },
+		{ &hop_http, true, true, false, "", "", CONNECT BASIC "~" },
+		{ &hop_socks5, false, false, false, GREETING, "0500", REQUEST },
+		{ &hop_socks5, true, false, false, GREETING_BOTH CREDENTIALS, "0502 0100", REQUEST },
+		{ &hop_socks5, true, true, false, "050102" CREDENTIALS, "0502 0100", REQUEST },
+		{ &hop_socks5, false, true, true, "050101", "0501", REQUEST },
 	};
 	struct endpoint to = endpoint_of("a.b:80");
 	(void)state;
@@ -319,6 +342,7 @@ test_held(void **state)
 			.username = kinds[i].password ? "alice" : NULL,
 			.password = kinds[i].password ? "secret" : NULL,
 			.pipeline = kinds[i].pipeline,
+			.gssapi = kinds[i].gssapi,
 			.hold = true,
 		};
 		uint8_t in_memory[HOP_IN_MAX], out_memory[HOP_OUT_MAX];
@@ -336,7 +360,11 @@ test_held(void **state)
 			assert_true(buffer_append(&in, heard.data + k, 1));
 			status = hop_feed(&hop, &in, &out, false);
 		}
+		assert_int_equal(status == HOP_PROVE, kinds[i].gssapi);
+		if (status == HOP_PROVE)
+			status = hop_proven(&hop, &out);
 		assert_int_equal(status, HOP_DONE);
+		assert_true(hop.authenticated || buffer_len(&out) == 0);
 		assert_int_equal(buffer_len(&out), said.len);
 		assert_memory_equal(buffer_bytes(&out), said.data, said.len);
 		buffer_take(&out, buffer_len(&out));
