@@ -147,6 +147,10 @@ start_tls(struct attempt *a, struct tls_context *context)
 		fail_here(a, VERDICT_UPSTREAM_GARBAGE, "it spoke before TLS began");
 		return false;
 	}
+	if (stream_gss_context(a->stream) != NULL) {
+		fail_here(a, VERDICT_UPSTREAM_TLS, "no TLS within what Kerberos seals");
+		return false;
+	}
 	struct tls *tls = tls_new(context, a->stream->fd, host);
 	if (tls == NULL) {
 		attempt_fail_no_memory(a);
@@ -458,6 +462,10 @@ start_talk(struct attempt *a)
 	};
 	if (buffer_len(&a->shake->in) > 0) {
 		fail_here(a, VERDICT_UPSTREAM_GARBAGE, "it spoke before it was told who we are");
+		return false;
+	}
+	if (stream_gss_context(a->stream) != NULL) {
+		fail_here(a, VERDICT_UPSTREAM_AUTH, "no Kerberos within what Kerberos seals");
 		return false;
 	}
 	a->shake->talk = d->gss == NULL ? NULL : gss_talk_new(&plan);
