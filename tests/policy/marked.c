@@ -49,11 +49,28 @@ marked_make_dir(void)
 	assert_non_null(mkdtemp(dir));
 }
 
-void
-marked_remove_dir(void)
+int
+marked_make_files(void **state)
+{
+	(void)state;
+	marked_make_dir();
+	marked_write_file("secret", "s3cret\r\n");
+	marked_write_file("two-lines", "a_b\nc_d\n");
+	marked_write_file("empty", "\n");
+	marked_write_file("ads.txt", "ads.example\n=www.example\n");
+	marked_write_file("users.json", "[{\"name\": \"bob\", \"password_hash\": \"" MARKED_HASH
+	                                "\", \"comment\": \"x\"}]");
+	marked_write_file(
+	    "bad-users.json", "[\n {\"name\": \"\", \"password_hash\": \"" MARKED_HASH "\"}]");
+	return 0;
+}
+
+int
+marked_remove_files(void **state)
 {
 	char path[600];
 	DIR *d = opendir(dir);
+	(void)state;
 	assert_non_null(d);
 	for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
 		snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
@@ -61,7 +78,7 @@ marked_remove_dir(void)
 			unlink(path);
 	}
 	closedir(d);
-	rmdir(dir);
+	return rmdir(dir);
 }
 
 struct policy *

@@ -7,9 +7,17 @@
 
 #include "policy/policy.h"
 
-/** A temporary directory with the files that the documents name; removed by the other. */
+/* crypt(3) of "secret". */
+#define MARKED_HASH                                                                                \
+	"$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/"                                  \
+	"jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/"
+
+/** A temporary directory for the files that documents name. */
 void marked_make_dir(void);
-void marked_remove_dir(void);
+/** For a group of tests: makes it, with files for documents of every kind. */
+int marked_make_files(void **state);
+/** For a group of tests: removes it. */
+int marked_remove_files(void **state);
 const char *marked_dir(void);
 /** Writes a file into it, with the given text. */
 void marked_write_file(const char *name, const char *text);

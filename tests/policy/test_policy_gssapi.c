@@ -290,14 +290,6 @@ make_files(void **state)
 	return 0;
 }
 
-static int
-remove_files(void **state)
-{
-	(void)state;
-	marked_remove_dir();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -311,5 +303,5 @@ main(void)
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_users_that_are_too_long),
 	};
-	return cmocka_run_group_tests(tests, make_files, remove_files);
+	return cmocka_run_group_tests(tests, make_files, marked_remove_files);
 }

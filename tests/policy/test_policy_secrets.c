@@ -225,14 +225,6 @@ make_files(void **state)
 	return 0;
 }
 
-static int
-remove_files(void **state)
-{
-	(void)state;
-	marked_remove_dir();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -245,5 +237,5 @@ main(void)
 		cmocka_unit_test(test_errors_show_no_secret),
 		cmocka_unit_test(test_percent),
 	};
-	return cmocka_run_group_tests(tests, make_files, remove_files);
+	return cmocka_run_group_tests(tests, make_files, marked_remove_files);
 }
