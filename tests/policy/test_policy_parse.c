@@ -12,7 +12,6 @@
 #include "base/base.h"
 #include "marked.h"
 #include "policy/policy.h"
-#include "socks/command.h"
 
 #include <stdio.h>
 #include <stdlib.h>
