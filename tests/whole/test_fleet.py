@@ -2,6 +2,7 @@
 Whoever can be served by any member never sees an error."""
 import hashlib
 import os
+import socket
 import threading
 import time
 
@@ -230,6 +231,104 @@ def test_one_that_dies_in_the_middle(run, started):
     for _ in range(4):
         who, s = who_answers(router)
         assert who == "good"
+        s.close()
+
+
+# ---- members of every kind ----
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_members_of_every_kind(run, serve, balance):
+    """An upstream, a chain, a pool, `direct`, and lines of our own: each serves, and where the others are out, each alone."""
+    target, egress = serve(takes_and_digests), run(h.policy())
+    urls = {"proxy": f"socks5://127.0.0.1:{egress.front}", "hop": f"http://127.0.0.1:{egress.front}",
+            "inner": f"socks4://127.0.0.1:{egress.front}", "line": "direct://"}
+    members = ["proxy", "chain", "direct", "pool-within", "line"]
+    router = run(h.policy(
+        upstreams=[{"name": n, "url": u, **({"source_address": "127.0.0.7"} if n == "line" else {})} for n, u in urls.items()],
+        chains=[{"name": "chain", "hops": ["hop", "proxy"]}], default_route="pool",
+        pools=[{"name": "pool-within", "members": ["inner"]},
+               {"name": "pool", "members": members, "balance": balance,
+                **({"hash_key": "destination_host"} if balance == "consistent_hash" else {})}]))
+
+    def picks():
+        return {m["name"]: m["picks"] for m in router.get("/v1/pools/pool")["members"]}
+
+    assert at_once(20, lambda i: transfer(list(h.ASK)[i % 3], router, target.port)) == [None] * 20
+    counts = picks()
+    assert sum(counts.values()) == 20
+    if balance == "round_robin":
+        assert set(counts.values()) == {4}
+    # one alone: the weights of the rest are 0
+    for alone in members:
+        p = {**router.policy, "comment": alone}
+        p["pools"] = [p["pools"][0], {**p["pools"][1], "members": [{"name": m, "weight": int(m == alone)} for m in members]}]
+        assert router.call("PUT", "/v1/policy", p).status == 200
+        before = picks()
+        assert transfer("socks5", router, target.port) is None
+        assert {m for m in members if picks()[m] != before[m]} == {alone}
+
+
+def test_a_pool_of_lines(run, serve):
+    """direct:// upstreams that differ in where they come from: requests are dealt out over the links."""
+    seen = []
+
+    def whence(conn, _server):
+        seen.append(conn.getpeername()[0])
+        conn.sendall(b"x")
+
+    target = serve(whence)
+    router = run(h.policy(
+        upstreams=[{"name": f"line{i}", "url": "direct://", "source_address": f"127.0.0.{i}"} for i in (7, 8, 9)],
+        pools=[{"name": "lines", "members": ["line7", {"name": "line8", "weight": 2}, "line9"]}], default_route="lines"))
+    for _ in range(8):
+        s, rep = h.socks5(router.front, "127.0.0.1", target.port)
+        assert rep == 0 and h.recv_exactly(s, 1) == b"x"
+        s.close()
+    assert sorted(seen) == sorted(["127.0.0.7", "127.0.0.9"] * 2 + ["127.0.0.8"] * 4)
+
+
+# ---- what is taken is given back ----
+
+@pytest.mark.parametrize("how", ["closed", "reset", "deleted", "another policy"])
+def test_every_state_gives_its_slot_and_place_back(run, started, how):
+    """Sessions that relay, that are being dialled and that wait for a slot all end at once: no gauge keeps any of them. (One that is
+    being dialled goes on when its client has ended: it may have ended its own direction only.)"""
+    good, mute = started(h.Server(peers.named_upstream("good"))), started(h.Server(says("silence")))
+    p = h.policy(
+        upstreams=[{"name": "good", "url": f"socks5://127.0.0.1:{good.port}", "max_connections": 4},
+                   {"name": "mute", "url": f"socks5://127.0.0.1:{mute.port}", "max_connections": 4}],
+        pools=[{"name": "pool", "members": ["good"], "queue": {"max": 10, "timeout": "1h"}}],
+        rules=[{"match": {"port": [81]}, "route": "mute"}], default_route="pool", timeouts={"connect": "1h"})
+    router = run(p)
+    relaying = [who_answers(router)[1] for _ in range(4)]
+    asking = []
+    for port in [80] * 5 + [81] * 4:
+        asking.append(h.connect(router.front))
+        asking[-1].sendall(b"\x05\x01\x00" + h.socks5_request("127.0.0.1", port))
+
+    def gauges():
+        upstreams = {u["name"]: u["sessions_open"] for u in router.get("/v1/upstreams")["upstreams"]}
+        return upstreams.get("good", 0), upstreams.get("mute", 0), router.get("/v1/pools/pool")["waiting"]
+
+    h.wait_until("all to be as they should", lambda: gauges() == (4, 4, 5))
+    if how == "another policy":
+        other = {**p, "upstreams": [p["upstreams"][0]], "rules": [], "comment": "another"}
+        other["pools"] = [{"name": "pool", "members": ["good"]}]
+        assert router.call("PUT", "/v1/policy", other).status == 200
+    for s in relaying + asking if how != "deleted" else []:
+        if how == "reset":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        s.close()
+    if how in ("closed", "another policy"):
+        h.wait_until("those that are dialled to be left", lambda: router.stats()["sessions"]["open"] == 4)
+    if how != "reset":
+        assert router.call("DELETE", "/v1/connections?client=127.0.0.1").status == 204
+    h.wait_until("all gauges to be 0", lambda: gauges() == (0, 0, 0))
+    assert router.call("PUT", "/v1/policy", {**p, "comment": "once more"}).status == 200
+    h.wait_until("no session to be left", lambda: router.stats()["sessions"]["open"] == 0)
+    again = [who_answers(router) for _ in range(4)]
+    assert [who for who, _ in again] == ["good"] * 4
+    for _, s in again:
         s.close()
 
 
