@@ -264,20 +264,21 @@ test_idle_loop_sleeps(void **state)
 	loop_set_deadline(loop, &d.deadline, 10);
 	loop_turn(loop, 1);
 	loop_clear_deadline(loop, &d.deadline);
+	size_t fired = strlen(trace);          /* on a slow machine it may have been due before */
 	uint64_t began = clock_now_ms(), turns = loop_turns(loop);
 	while (clock_now_ms() - began < 100)
 		loop_turn(loop, 100);
 	assert_true(loop_turns(loop) - turns <= 3);
 	assert_true(cpu_us() - cpu < 20000);
-	assert_string_equal(trace, "");
+	assert_int_equal(strlen(trace), fired);
 }
 
 static void
 test_longest_turn_is_told_once(void **state)
 {
 	(void)state;
-	loop_turn(loop, 200);
-	assert_true(loop_take_longest_us(loop) < 150000);       /* waiting is no work */
+	loop_turn(loop, 1000);
+	assert_true(loop_take_longest_us(loop) < 900000);       /* waiting is no work */
 	assert_true(loop_take_longest_us(loop) == 0);
 }
 

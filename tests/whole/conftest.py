@@ -13,6 +13,16 @@ import peers  # noqa: E402
 from kerberos import Kerberos  # noqa: E402
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test that fails leaves to go by: the last words of each process that it started."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for process in harness.Process.of_this_test:
+            report.sections.append((f"the end of {process.name}.log", process.last_words()))
+
+
 @pytest.fixture(autouse=True)
 def bounded():
     """No test waits for ever, whatever it waits for: what blocks is interrupted."""
@@ -21,6 +31,7 @@ def bounded():
     def give_up(_number, _frame):
         raise AssertionError(f"not over after {seconds} s")
 
+    harness.Process.of_this_test.clear()
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(seconds)
     yield

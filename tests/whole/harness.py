@@ -114,6 +114,8 @@ def need(program):
 class Process:
     """A child with its output in a file; stopped by pid."""
 
+    of_this_test = []
+
     def __init__(self, args, folder, name, env=None, **kw):
         self.name = name
         self.log_path = pathlib.Path(folder) / f"{name}.log"
@@ -121,6 +123,14 @@ class Process:
         self.child = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=kw.pop("stdout", self.log_file),
                                       stderr=kw.pop("stderr", self.log_file), env={**os.environ, **(env or {})}, start_new_session=True, **kw)
         self.pid = self.child.pid
+        self.of_this_test.append(self)
+
+    def last_words(self):
+        """The end of its log, where that is still there."""
+        with contextlib.suppress(OSError), open(self.log_path, "rb") as f:
+            f.seek(max(0, f.seek(0, os.SEEK_END) - 4000))
+            return f.read().decode(errors="replace")
+        return ""
 
     def log(self):
         self.log_file.flush()
