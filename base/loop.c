@@ -23,9 +23,9 @@ struct loop {
 	struct event timer;                    /* wakes the loop for the wheel */
 	uint64_t timer_at_ms;                  /* UINT64_MAX: not armed */
 	struct list tasks;
-	struct list looks_young, looks_old;    /* those put in since the last round, and before it */
+	struct looks looks;
 	struct deadline look_round;
-	void (*look)(struct list *node);
+	void (*look)(struct look *k);
 	uint64_t now_us;                       /* when this turn's work began; 0: not asked yet */
 	atomic_uint_least64_t turns, longest_us;
 	bool stopping;
@@ -59,28 +59,32 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	l->timer_at_ms = UINT64_MAX;
 }
 
-/* Each node waits through one whole round and a part of another. */
 static void
 on_look_round(struct deadline *d)
 {
 	struct loop *l = CONTAINER_OF(d, struct loop, look_round);
-	struct list *node;
-	while ((node = list_take_first(&l->looks_old)) != NULL)
-		l->look(node);
-	list_move_all(&l->looks_old, &l->looks_young);
-	if (!list_empty(&l->looks_old))
+	struct look *k;
+	while ((k = looks_take(&l->looks)) != NULL)
+		l->look(k);
+	if (looks_end_round(&l->looks))
 		loop_set_deadline(l, d, LOOP_LOOK_MS);
 }
 
 void
-loop_look_later(struct loop *l, struct list *node, void (*look)(struct list *node))
+loop_look_later(struct loop *l, struct look *k, void (*look)(struct look *k))
 {
-	if (list_linked(node))
+	if (look_waits(k))
 		return;
 	l->look = look;
-	list_append(&l->looks_young, node);
+	looks_add(&l->looks, k);
 	if (!deadline_armed(&l->look_round))
 		loop_set_deadline(l, &l->look_round, LOOP_LOOK_MS);
+}
+
+void
+loop_look_off(struct loop *l, struct look *k)
+{
+	looks_remove(&l->looks, k);
 }
 
 struct loop *
@@ -95,8 +99,6 @@ loop_new(void)
 		return NULL;
 	}
 	list_init(&l->tasks);
-	list_init(&l->looks_young);
-	list_init(&l->looks_old);
 	deadline_init(&l->look_round, on_look_round);
 	wheel_init(&l->wheel, loop_now(l));
 	l->now_us = 0;
@@ -111,6 +113,7 @@ loop_free(struct loop *l)
 		return;
 	if (l->base != NULL)
 		event_base_free(l->base);
+	looks_free(&l->looks);
 	free(l);
 }
 

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/looks.h"
 #include "base/wheel.h"
 
 struct event_base;
@@ -61,11 +62,11 @@ void loop_set_deadline(struct loop *l, struct deadline *d, uint64_t after_ms);
 void loop_clear_deadline(struct loop *l, struct deadline *d);
 
 /**
- * A second look at something, between LOOP_LOOK_MS and twice that from now, once; list_remove(node) calls it off. Costs its
- * owner a list node, not a deadline: meant for what every stream has. All nodes of a loop share one `look`. A node that waits already
- * stays where it is.
+ * A second look at something, between LOOP_LOOK_MS and twice that from now, once. Costs its owner four bytes, not a deadline:
+ * meant for what every stream has. All of a loop share one `look`. One that waits already stays where it is.
  */
-void loop_look_later(struct loop *l, struct list *node, void (*look)(struct list *node));
+void loop_look_later(struct loop *l, struct look *k, void (*look)(struct look *k));
+void loop_look_off(struct loop *l, struct look *k);    /* doesn't wait: nothing happens */
 
 void loop_task_init(struct loop_task *t, void (*run)(struct loop_task *t));
 /**

@@ -145,12 +145,12 @@ slab_take(struct slab *s)
 
 /* Gives empty pages back while enough objects would still be free with one page less. */
 static void
-shrink(struct slab *s, size_t spare_bytes)
+shrink(struct slab *s)
 {
 	while (!list_empty(&s->empty)) {
 		size_t others = s->n_total - s->per_page;
 		size_t free_objects = others > s->n_used ? others - s->n_used : 0;
-		if (free_objects * 4 <= others || free_objects * s->object_size <= spare_bytes)
+		if (free_objects * 4 <= others || free_objects * s->object_size <= SLAB_SPARE_BYTES)
 			break;
 		page_free(s, LIST_OBJECT(s->empty.next, struct page, link));
 	}
@@ -172,13 +172,14 @@ slab_give_back(struct slab *s, void *object)
 	s->n_used--;
 	if (was_full || p->n_used == 0)
 		page_sort(s, p);
-	shrink(s, SLAB_SPARE_BYTES);
+	shrink(s);
 }
 
 void
 slab_trim(struct slab *s)
 {
-	shrink(s, 0);
+	while (!list_empty(&s->empty))
+		page_free(s, LIST_OBJECT(s->empty.next, struct page, link));
 }
 
 size_t
@@ -191,6 +192,5 @@ void
 slab_free(struct slab *s)
 {
 	assert(s->n_used == 0 && list_empty(&s->partial) && list_empty(&s->full));
-	while (!list_empty(&s->empty))
-		page_free(s, LIST_OBJECT(s->empty.next, struct page, link));
+	slab_trim(s);
 }

@@ -31,7 +31,7 @@ void slab_init(struct slab *s, size_t object_size, size_t head_size);
 /** NULL when out of memory. */
 void *slab_take(struct slab *s);
 void slab_give_back(struct slab *s, void *object);   /* NULL is fine */
-/** Gives back what SLAB_SPARE_BYTES keeps: for when nobody has come for a while. */
+/** Gives back every page without an object in use: for when nobody has come for a while. */
 void slab_trim(struct slab *s);
 /** Bytes held from the system. */
 size_t slab_bytes(const struct slab *s);

@@ -19,13 +19,12 @@
 
 enum { STREAM_EVENTS = EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST };
 
-static void on_look(struct list *node);
+static void on_look(struct look *k);
 
 void
 stream_init(struct stream *s, struct loop *l)
 {
 	*s = (struct stream){ .loop = l, .fd = -1 };
-	list_init(&s->look);
 }
 
 /* ---- edges ---- */
@@ -80,9 +79,9 @@ on_event(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-on_look(struct list *node)
+on_look(struct look *k)
 {
-	struct stream *s = CONTAINER_OF(node, struct stream, look);
+	struct stream *s = CONTAINER_OF(k, struct stream, look);
 	struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
 	if (s->read_end == STREAM_OK && poll(&p, 1, 0) > 0)
 		latch(s, STREAM_READABLE | STREAM_HUP);
@@ -138,9 +137,9 @@ stream_move(struct stream *to, struct stream *from)
 	event_del(old);
 	if (untold != 0)
 		event_active(&to->event, untold, 0);
-	if (list_linked(&from->look))
+	if (look_waits(&from->look))
 		loop_look_later(to->loop, &to->look, on_look);
-	list_remove(&from->look);
+	loop_look_off(from->loop, &from->look);
 
 	to->tls = from->tls;
 	to->gss = from->gss;
@@ -163,7 +162,7 @@ stream_close(struct stream *s)
 {
 	if (!stream_is_open(s))
 		return;
-	list_remove(&s->look);
+	loop_look_off(s->loop, &s->look);
 	event_del(&s->event);
 	gss_layer_free(s->gss);
 	tls_free(s->tls);
@@ -189,13 +188,14 @@ static void
 note_error(struct stream *s, int error)
 {
 	s->error = (short)error;
-	s->broken |= error != EPIPE;
+	if (error != EPIPE)
+		s->broken = true;
 }
 
 static enum stream_status
 end_reading(struct stream *s, enum stream_status how)
 {
-	s->read_end = (uint8_t)how;
+	s->read_end = how & 0xf;
 	unlatch(s, STREAM_READABLE | STREAM_HUP);
 	return how;
 }

@@ -35,6 +35,7 @@
 #include <event2/event_struct.h>
 
 #include "base/base.h"
+#include "base/looks.h"
 #include "base/gss_layer.h"
 #include "base/tls.h"
 #include "base/wheel.h"
@@ -59,22 +60,23 @@ enum stream_status {
 /** New bits were latched. The callback may close the stream. */
 typedef void stream_cb(struct stream *s, void *arg);
 
+/* An idle session has two of these: kept small. */
 struct stream {
 	struct event event;
-	struct list look;      /* for a reset behind data */
 	struct loop *loop;
 	struct tls *tls;       /* NULL: plain */
 	struct gss_layer *gss; /* above it; NULL: none */
 	stream_cb *on_ready;
 	void *arg;
 	int fd;                /* -1: closed */
+	struct look look;      /* for a reset behind data */
 	short error;           /* errno of the last STREAM_ERROR; EPROTO for a layer's trouble */
 	uint8_t ready;         /* enum stream_ready */
-	uint8_t read_end;      /* STREAM_EOF, STREAM_ERROR: how the source ended; STREAM_OK: not yet */
-	bool write_shut;
-	bool broken;           /* an error but EPIPE was told: an EOF after it is no proper end */
-	bool read_wants_write; /* TLS: the last read waits for room, */
-	bool write_wants_read; /* the last write for bytes */
+	uint8_t read_end : 4;  /* STREAM_EOF, STREAM_ERROR: how the source ended; STREAM_OK: not yet */
+	bool write_shut : 1;
+	bool broken : 1;       /* an error but EPIPE was told: an EOF after it is no proper end */
+	bool read_wants_write : 1; /* TLS: the last read waits for room, */
+	bool write_wants_read : 1; /* the last write for bytes */
 };
 
 void stream_init(struct stream *s, struct loop *l);

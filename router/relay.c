@@ -1,5 +1,6 @@
 #include "router/relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -373,6 +374,26 @@ relay_how(const struct relay *r)
 	return r->down.ended ? RELAY_UPSTREAM_BROKE : RELAY_CLIENT_BROKE;
 }
 
+static int16_t
+distance(const struct relay *r, const struct stream *s)
+{
+	ptrdiff_t far = (const char *)s - (const char *)r;
+	assert(far >= INT16_MIN && far <= INT16_MAX);
+	return (int16_t)far;
+}
+
+static struct stream *
+stream_at(struct relay *r, int16_t far)
+{
+	return (struct stream *)(void *)((char *)r + far);
+}
+
+uint64_t
+relay_idle_ms(const struct relay *r, struct loop *l)
+{
+	return (uint32_t)loop_now(l) - r->active_ms;
+}
+
 static enum pump
 relay_pump(struct relay *r, bool is_up)
 {
@@ -383,14 +404,14 @@ relay_pump(struct relay *r, bool is_up)
 		.pool = r->pool,
 		.flow = f,
 		.other = is_up ? &r->down : &r->up,
-		.from = is_up ? r->client : r->upstream,
-		.to = is_up ? r->upstream : r->client,
+		.from = stream_at(r, is_up ? r->client_at : r->upstream_at),
+		.to = stream_at(r, is_up ? r->upstream_at : r->client_at),
 	};
 	uint64_t before = f->bytes;
 	enum pump p = flow_pump(&w);
 	if (f->bytes != before) {
 		counter_add(r->pool->counters, is_up ? COUNTER_BYTES_UP : COUNTER_BYTES_DOWN, f->bytes - before);
-		r->active_ms = loop_now(r->pool->loop);
+		r->active_ms = (uint32_t)loop_now(r->pool->loop);
 	}
 	return p;
 }
@@ -462,7 +483,12 @@ bool
 relay_start(struct relay *r, struct relay_pool *p, struct stream *client, struct stream *upstream,
             const struct relay_head *to_upstream, const struct relay_head *to_client)
 {
-	*r = (struct relay){ .pool = p, .client = client, .upstream = upstream, .active_ms = loop_now(p->loop) };
+	*r = (struct relay){
+		.pool = p,
+		.client_at = distance(r, client),
+		.upstream_at = distance(r, upstream),
+		.active_ms = (uint32_t)loop_now(p->loop),
+	};
 	list_init(&r->link);
 	if (!flow_start(p, &r->up, to_upstream) ||
 	    !flow_start(p, &r->down, to_client)) {

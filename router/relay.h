@@ -91,10 +91,10 @@ flow_count(struct flow *f, uint64_t n)
 /* What every idle session holds: kept small. */
 struct relay {
 	struct relay_pool *pool;
-	struct stream *client, *upstream;
+	int16_t client_at, upstream_at; /* how far from here the streams are */
+	uint32_t active_ms;            /* loop time of the last byte; wraps after 49 days */
 	struct flow up, down;
 	struct list link;              /* in pool->busy */
-	uint64_t active_ms;            /* loop time of the last byte */
 };
 
 /* Bytes that go first. Copied where they can't be sent at once. */
@@ -108,11 +108,13 @@ struct relay_head {
  * @param to_upstream  what the client sent behind its request
  * @param to_client    the reply, and what came behind the last hop's handshake
  * @return false: out of memory, nothing was started
- * Takes the callbacks of both streams.
+ * Takes the callbacks of both streams, which lie within 32 KiB of the relay: its owner's, as it is.
  */
 bool relay_start(struct relay *r, struct relay_pool *p, struct stream *client, struct stream *upstream,
                  const struct relay_head *to_upstream, const struct relay_head *to_client) WARN_UNUSED;
 void relay_stop(struct relay *r);
+/** Since the last byte. */
+uint64_t relay_idle_ms(const struct relay *r, struct loop *l);
 
 /** True if it holds neither leftover nor pipe. */
 static inline bool

@@ -130,7 +130,7 @@ session_enter(struct session *s, enum session_state state)
 static void
 session_look(struct session *s)
 {
-	uint64_t idle_ms = loop_now(s->worker->loop) - s->relay.active_ms;
+	uint64_t idle_ms = relay_idle_ms(&s->relay, s->worker->loop);
 	uint64_t bound = session_policy(s)->timeouts.idle_ms;
 	if (bound > 0 && idle_ms >= bound) {
 		session_close(s, END_IDLE);
@@ -149,7 +149,8 @@ session_look(struct session *s)
 struct association_counts
 session_traffic(const struct session *s)
 {
-	struct association_counts c = { .up = s->relay.up.bytes, .down = s->relay.down.bytes, .active_ms = s->relay.active_ms };
+	struct association_counts c = { .up = s->relay.up.bytes, .down = s->relay.down.bytes };
+	c.active_ms = loop_now(s->worker->loop) - relay_idle_ms(&s->relay, s->worker->loop);
 	if (s->association != NULL)
 		association_get_counts(s->association, &c);
 	return c;

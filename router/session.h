@@ -79,11 +79,11 @@ struct session {
 	uint8_t state;                 /* enum session_state */
 	uint8_t verdict;               /* enum verdict, once answered */
 	uint8_t end;                   /* enum session_end, once LINGERING or CLOSED */
-	bool answered;
-	bool counted_client;           /* in shared->clients */
+	bool answered : 1;
+	bool counted_client : 1;       /* in shared->clients */
+	bool reset_client : 1;         /* which side is to get our RST once it has taken what was sent */
+	bool direct : 1;               /* "direct" is counted: to be given back */
 	struct { uint8_t kind, addr[16]; uint16_t port; } client_at;   /* an endpoint without its room for a name */
-	bool reset_client;             /* which side is to get our RST once it has taken what was sent */
-	bool direct;                   /* "direct" is counted: to be given back */
 };
 
 /** Takes fd, and what spare_take() gave. The places of listener and policy (and of the client, where counted) are held already; session_close gives them back. */

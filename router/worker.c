@@ -1,5 +1,6 @@
 #include "router/worker.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,6 +217,7 @@ on_trim(struct deadline *d)
 	slab_trim(&w->shakes);
 	slab_trim(&w->taken);
 	dialer_trim(w->dialer);
+	malloc_trim(0);
 	tell_memory(w);
 }
 

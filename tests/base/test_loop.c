@@ -282,6 +282,51 @@ test_longest_turn_is_told_once(void **state)
 	assert_true(loop_take_longest_us(loop) == 0);
 }
 
+enum { LOOKERS = 500 };
+
+static struct looker {
+	struct look look;
+	uint64_t since_ms;
+	unsigned times;
+	bool again;
+} lookers[LOOKERS];
+
+static void
+on_look(struct look *k)
+{
+	struct looker *who = CONTAINER_OF(k, struct looker, look);
+	uint64_t waited = loop_now(loop) - who->since_ms;
+	assert_false(look_waits(k));
+	assert_in_range(waited, LOOP_LOOK_MS, 2 * (LOOP_LOOK_MS + 2 * WHEEL_TICK_MS));
+	who->times++;
+	who->since_ms = loop_now(loop);
+	if (who->again) {
+		who->again = false;
+		loop_look_later(loop, k, on_look);
+	}
+}
+
+/* They come one each ms, some twice, one in seven leaves while it waits, one in five waits again when it was looked at. */
+static void
+test_each_is_looked_at_once(void **state)
+{
+	(void)state;
+	memset(lookers, 0, sizeof lookers);
+	for (unsigned ms = 0; ms < LOOKERS + 4 * LOOP_LOOK_MS + 10 * WHEEL_TICK_MS; ms++) {
+		clock_fake(1000 + ms, 0);
+		loop_turn(loop, 0);
+		if (ms < LOOKERS) {
+			lookers[ms].since_ms = loop_now(loop);
+			lookers[ms].again = ms % 5 == 0;
+			loop_look_later(loop, &lookers[ms].look, on_look);
+			loop_look_later(loop, &lookers[ms / 2 * 2].look, on_look);
+			loop_look_off(loop, &lookers[ms - ms % 7].look);
+		}
+	}
+	for (unsigned i = 0; i < LOOKERS; i++)
+		assert_int_equal(lookers[i].times, i % 7 == 0 ? 0 : 1 + (i % 5 == 0));
+}
+
 int
 main(void)
 {
@@ -294,6 +339,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_wakes_for_the_earliest_deadline, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stop_ends_this_run_and_not_the_next, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_each_is_looked_at_once, set_up_fake, tear_down),
 		cmocka_unit_test_setup_teardown(test_longest_turn_is_told_once, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

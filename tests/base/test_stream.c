@@ -319,7 +319,7 @@ test_a_look_at_a_living_socket_tells_nobody(void **state)
 	calls = 0;
 	look_again();
 	assert_int_equal(calls, 0);
-	assert_false(list_linked(&stream.look));
+	assert_false(look_waits(&stream.look));
 }
 
 static void
