@@ -240,7 +240,7 @@ write_pools(FILE *out, const struct call *c)
 	for (size_t i = 0; i < p->n_pools; i++)
 		write_members(out, usable, c, i, false);
 	metrics_family(out, picks,
-		       "Times that a pool chose the member; counted for the member in all pools.");
+		       "Times that the pool chose the member.");
 	for (size_t i = 0; i < p->n_pools; i++)
 		write_members(out, picks, c, i, true);
 }

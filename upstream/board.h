@@ -10,7 +10,6 @@
  *                   limit, so that a limit holds over all workers. With `waiting` sequentially
  *                   consistent: whoever found no slot sets `waiting` and looks once more, whoever
  *                   gives one back looks at `waiting` after: one of the two sees it.
- *   picks           the fleet, when a pool chooses it
  *   state, check_*  health, on the control thread
  *   admin, weight   the control door (PATCH); fleet_state_changed() after
  *   drain_due       board_tell() when a drain begins, whoever finds the last session gone after it;
@@ -76,7 +75,6 @@ struct board_entry {
 	atomic_int weight;                     /* set by PATCH; -1: as the policy says */
 	atomic_uint_least64_t sessions_total;  /* granted */
 	atomic_uint_least64_t failures_total;  /* attempts that failed by its fault */
-	atomic_uint_least64_t picks;
 	atomic_uint_least64_t bytes_up, bytes_down;
 	atomic_uint_least64_t ewma_us;         /* connect through the whole path to it; 0: never */
 	atomic_uint_least64_t ewma_at_ms;      /* when it was last moved, monotonic */

@@ -646,7 +646,7 @@ view_member(struct fleet *f, uint32_t pool, uint32_t member, struct member_view 
 		.weight = v.weight,
 		.tier = conf->tier,
 		.sessions_open = board_sessions(n->entry),
-		.picks = atomic_load_explicit(&n->entry->picks, memory_order_relaxed),
+		.picks = v.picks,
 		.reason = reason_of(n, &v),
 	};
 	out->usable = out->reason[0] == '\0';

@@ -181,7 +181,7 @@ walk_member(struct walk *w, struct node *pool, uint32_t member)
 		note_if_full(w, n);
 	if (walk(w, n->route, pick, true)) {
 		if (w->take)
-			atomic_fetch_add_explicit(&n->entry->picks, 1, memory_order_relaxed);
+			pool_count_pick(pool->pool, member);
 		return true;
 	}
 	p->n_picks--;

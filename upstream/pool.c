@@ -23,6 +23,7 @@ enum { WEIGHT_PARTS = 16, RAMPS_EACH_PICK = 4 };
 
 struct member {
 	struct board_entry *entry;
+	struct pick_count *picks;
 	uint32_t max;
 	uint32_t tier, slot;                   /* index of its tier, slot in the tier's balancer */
 	uint32_t weight;
@@ -222,6 +223,8 @@ pool_new(const struct policy_pool *conf, uint32_t index, struct pool_memory *mem
 		p->members[i].max = max[i];
 		p->members[i].weight = conf->members[i].weight;
 		list_init(&p->members[i].ramping);
+		if ((p->members[i].picks = pick_count_hold(memory, conf->members[i].name)) == NULL)
+			goto fail;
 	}
 	tiers_fill(p, conf);
 	if (!balancers_new(p, entries))
@@ -241,6 +244,8 @@ pool_free(struct pool *p)
 		if (p->tiers[i].balancer != NULL)
 			p->balance->destroy(p->tiers[i].balancer);
 	}
+	for (uint32_t i = 0; p->members != NULL && i < p->n_members; i++)
+		pick_count_release(p->memory, p->members[i].picks);
 	free(p->by_name);
 	free(p->tiers);
 	free(p->slots);
@@ -389,7 +394,14 @@ pool_get_member(struct pool *p, uint32_t member, struct pool_member_view *out)
 	pthread_mutex_lock(&p->mutex);
 	out->status = p->members[member].status;
 	out->weight = p->members[member].weight;
+	out->picks = pick_count_get(p->members[member].picks);
 	pthread_mutex_unlock(&p->mutex);
+}
+
+void
+pool_count_pick(struct pool *p, uint32_t member)
+{
+	pick_count_add(p->members[member].picks);
 }
 
 /* ---- who is avoided for a host ---- */

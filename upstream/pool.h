@@ -81,7 +81,10 @@ void pool_load_changed(struct pool *p, uint32_t member);
 struct pool_member_view {
 	struct pool_status status;
 	uint32_t weight;
+	uint64_t picks;                        /* counted, by this pool and those of its name before */
 };
+/** A way through this member was found: counts it. */
+void pool_count_pick(struct pool *p, uint32_t member);
 void pool_get_member(struct pool *p, uint32_t member, struct pool_member_view *out);
 
 #endif

@@ -203,7 +203,10 @@ test_nested_pools(void **state)
 	assert_int_equal(board_in_use(entry(f, "outer")), 1);
 	assert_int_equal(board_in_use(entry(f, "inner")), 1);
 	fleet_give_back_path(f, &path);
-	assert_int_equal(atomic_load(&entry(f, "a")->picks), 1);
+	struct member_view member;
+	assert_int_equal(fleet_pool_members(f, path.picks[1].pool, &member, 1), 2);
+	assert_string_equal(member.name, "a");
+	assert_int_equal(member.picks, 1);
 	set_state(f, "a", UPSTREAM_DOWN);
 	assert_way(f, "outer", "one");
 	set_state(f, "one", UPSTREAM_DOWN);

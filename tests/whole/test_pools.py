@@ -85,6 +85,23 @@ def test_round_robin_is_exact(pool):
     assert listed == {"a": 20, "b": 4, "c": 4, "never": 0}
 
 
+def test_picks_are_of_the_pool_that_made_them(run, serve):
+    """Of an upstream that two pools have, each tells its own; they are kept by a reload that keeps the member."""
+    upstreams = [{"name": n, "url": f"socks5://127.0.0.1:{serve(peers.named_upstream(n)).port}"} for n in "abc"]
+    pools = [{"name": "one", "members": ["a", "b"]}, {"name": "two", "members": ["b"]}]
+    rules = [{"match": {"port": [2]}, "route": "two"}]
+    router = run(h.policy(upstreams=upstreams, pools=pools, rules=rules, default_route="one"))
+
+    def picks(name):
+        return {m["name"]: m["picks"] for m in router.get(f"/v1/pools/{name}")["members"]}
+
+    for port in (1, 1, 1, 1, 2, 2, 2):
+        who_answers(router, to_port=port)[1].close()
+    assert picks("one") == {"a": 2, "b": 2} and picks("two") == {"b": 3}
+    router.reload({**router.policy, "pools": [{"name": "one", "members": ["c", "b"]}, pools[1]]})
+    assert picks("one") == {"c": 0, "b": 2} and picks("two") == {"b": 3}
+
+
 def test_round_robin_takes_turns(pool):
     order = pool(["a", "b", "c"]).ask(12)
     assert order == order[:3] * 4 and set(order) == {"a", "b", "c"}
