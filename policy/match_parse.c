@@ -42,11 +42,15 @@ read_texts(struct parse_context *c, const struct json_value *v, const char *of_w
 	return fine;
 }
 
-static void
-sort_texts(struct match_texts *t)
+/* For those that are looked up as a whole. */
+static bool
+read_sorted_texts(struct parse_context *c, const struct json_value *v, const char *of_what,
+		  text_fn *read, struct match_texts *out)
 {
-	if (t->n > 1)
-		qsort(t->list, t->n, sizeof *t->list, compare_texts);
+	bool fine = read_texts(c, v, of_what, read, out);
+	if (out->n > 1)
+		qsort(out->list, out->n, sizeof *out->list, compare_texts);
+	return fine;
 }
 
 static const char *
@@ -213,9 +217,7 @@ read_user(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct rule_match *m = object;
 	m->keys |= MATCH_USER;
-	bool fine = read_texts(c, v, "user names", parse_string, &m->users);
-	sort_texts(&m->users);
-	return fine;
+	return read_sorted_texts(c, v, "user names", parse_string, &m->users);
 }
 
 static bool
@@ -223,9 +225,7 @@ read_userid(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct rule_match *m = object;
 	m->keys |= MATCH_USERID;
-	bool fine = read_texts(c, v, "user ids", parse_string, &m->userids);
-	sort_texts(&m->userids);
-	return fine;
+	return read_sorted_texts(c, v, "user ids", parse_string, &m->userids);
 }
 
 static bool
@@ -233,9 +233,7 @@ read_domains(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct rule_match *m = object;
 	m->keys |= MATCH_DOMAIN;
-	bool fine = read_texts(c, v, "domains", read_exact_domain, &m->domains);
-	sort_texts(&m->domains);
-	return fine;
+	return read_sorted_texts(c, v, "domains", read_exact_domain, &m->domains);
 }
 
 static bool
@@ -243,9 +241,7 @@ read_domain_suffix(struct parse_context *c, const struct json_value *v, void *ob
 {
 	struct rule_match *m = object;
 	m->keys |= MATCH_DOMAIN_SUFFIX;
-	bool fine = read_texts(c, v, "domains", read_suffix, &m->suffixes);
-	sort_texts(&m->suffixes);
-	return fine;
+	return read_sorted_texts(c, v, "domains", read_suffix, &m->suffixes);
 }
 
 static bool

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/base.h"
 #include "base/endpoint.h"
@@ -80,6 +81,8 @@ int parse_listener_name(struct parse_context *c, const struct json_value *v);
 int parse_auth_name(struct parse_context *c, const struct json_value *v);
 int parse_set_name(struct parse_context *c, const struct json_value *v);
 
+/** Reads to the end, at most cap bytes. -1: errno. */
+ssize_t parse_read_up_to(int fd, char *out, size_t cap);
 /** Reads a regular file whole, at most max bytes; malloc'ed, NUL-terminated. NULL: reported at
  * `at`, with the path and the reason. */
 char *parse_read_file(struct parse_context *c, const struct json_value *at, const char *path,

@@ -24,9 +24,8 @@ parse_path(struct parse_context *c, const struct json_value *v)
 	return path;
 }
 
-/* Reads to the end or cap bytes. -1: errno. */
-static ssize_t
-read_whole(int fd, char *out, size_t cap)
+ssize_t
+parse_read_up_to(int fd, char *out, size_t cap)
 {
 	size_t len = 0;
 	while (len < cap) {
@@ -54,7 +53,7 @@ read_open_file(int fd, size_t max, char **text, size_t *len)
 	size_t cap = (size_t)st.st_size + 1;
 	if ((*text = malloc(cap)) == NULL)
 		return "out of memory";
-	ssize_t n = read_whole(fd, *text, cap);
+	ssize_t n = parse_read_up_to(fd, *text, cap);
 	const char *why = n < 0              ? strerror(errno)
 	                  : (size_t)n == cap ? "it grew while it was read"
 	                                     : NULL;

@@ -21,6 +21,7 @@
 #include "policy/ip_set.h"
 #include "policy/json_scan.h"
 #include "policy/names.h"
+#include "policy/parse.h"
 #include "policy/rule_index.h"
 #include "policy/secrets.h"
 #include "policy/sections.h"
@@ -215,22 +216,6 @@ policy_load(const struct policy_source *from, struct policy_errors *errors)
 	return NULL;
 }
 
-/* Reads to the end, at most cap bytes; -1: errno. */
-static ssize_t
-read_up_to(int fd, char *out, size_t cap)
-{
-	size_t len = 0;
-	while (len < cap) {
-		ssize_t n = read(fd, out + len, cap - len);
-		if (n == 0)
-			break;
-		if (n < 0 && errno != EINTR)
-			return -1;
-		len += n > 0 ? (size_t)n : 0;
-	}
-	return (ssize_t)len;
-}
-
 /* The file's text, one byte more than a policy may have at most; NULL: errno, EFBIG for a file that
  * is known to be too large. A pipe is fine here: the user named it. */
 static char *
@@ -248,7 +233,7 @@ read_policy_file(const char *path, size_t *len)
 	}
 	size_t cap = sized ? (size_t)st.st_size + 1 : (size_t)POLICY_BYTES_MAX + 1;
 	char *text = malloc(cap);
-	ssize_t n = text != NULL ? read_up_to(fd, text, cap) : -1;
+	ssize_t n = text != NULL ? parse_read_up_to(fd, text, cap) : -1;
 	int error = errno;
 	close(fd);
 	if (n < 0) {
