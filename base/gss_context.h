@@ -6,9 +6,13 @@
  *   initiator   a keytab or a credential cache, and the principal to be met
  *
  * To establish it takes tokens in both directions. A step may block (keytab, replay cache, for an
- * initiator the KDC too), so gss_pool takes them off the loop. Sealing and opening never do: they
- * are computing alone, as the records of TLS are, and are done on the thread of the connection. A
- * context is used by one thread at a time: while a step is under way nothing else may touch it.
+ * initiator the KDC too), so gss_pool takes them off the loop: 0.1 ms of CPU time for an acceptor.
+ * Sealing and opening never do: they are computing alone, as the records of TLS are, and are done on
+ * the thread of the connection. For 64 KiB in messages of 16 KiB, aes256-cts-hmac-sha1-96 takes 0.1
+ * ms to keep them whole and 0.4 ms to keep them secret, either way; messages of 1 KiB twice and one
+ * and a half times that. To hand them to another thread and back would cost more than a message
+ * takes, so a relay bounds what it does in a turn instead.
+ * A context is used by one thread at a time: while a step is under way nothing else may touch it.
  *
  * Kerberos alone, no SPNEGO; credentials are never delegated; no name is looked up in the DNS.
  * Life: gss_context_new_* -> steps by gss_pool until GSS_STEP_DONE -> gss_context_wrap, _unwrap ->

@@ -274,22 +274,29 @@ fail_reading(struct stream *s, int error)
 	return end_reading(s, STREAM_ERROR);
 }
 
+/* No whole message is left, so the carrier's end is the end; if it lies within one it is a cut. */
+static enum stream_status
+read_frames_past_end(struct stream *s)
+{
+	bool cut = s->read_end == STREAM_EOF && gss_layer_is_cut(s->gss);
+	return cut ? fail_reading(s, EPROTO) : read_past_end(s);
+}
+
 /* Fills the layer once. */
 static enum stream_status
 read_frames(struct stream *s)
 {
 	size_t cap, n;
+	if (s->read_end != STREAM_OK)
+		return read_frames_past_end(s);
 	uint8_t *room = gss_layer_room(s->gss, &cap);
 	if (room == NULL)
 		return fail_reading(s, ENOMEM);
 	enum stream_status status = read_carrier(s, room, cap, &n);
 	gss_layer_filled(s->gss, n);
-	if (status == STREAM_EOF && gss_layer_is_cut(s->gss))
-		return fail_reading(s, EPROTO);
-	return status;
+	return status == STREAM_EOF ? read_frames_past_end(s) : status;
 }
 
-/* The carrier is read only when no whole message is left, so its end is the end. */
 static enum stream_status
 read_gss(struct stream *s, void *out, size_t cap, size_t *n)
 {
@@ -314,9 +321,9 @@ stream_read(struct stream *s, void *out, size_t cap, size_t *n)
 {
 	assert(stream_is_open(s) && cap > 0);
 	*n = 0;
-	if (s->read_end != STREAM_OK)
-		return read_past_end(s);
-	return s->gss == NULL ? read_carrier(s, out, cap, n) : read_gss(s, out, cap, n);
+	if (s->gss != NULL)
+		return read_gss(s, out, cap, n);
+	return s->read_end != STREAM_OK ? read_past_end(s) : read_carrier(s, out, cap, n);
 }
 
 /* ---- writing ---- */
@@ -497,7 +504,8 @@ stream_start_gss(struct stream *s, const struct gss_layer_options *o, const void
 		return false;
 	}
 	s->gss = layer;
-	if (gss_layer_has_more(layer))
+	/* An end that came before is told again, behind the early bytes. */
+	if (gss_layer_has_more(layer) || s->read_end != STREAM_OK)
 		s->ready |= STREAM_READABLE;
 	return true;
 }

@@ -40,6 +40,7 @@ enum {
 	RELAY_PIPES_LARGE = 24,
 	RELAY_PIPES_MAX = 256,
 	RELAY_TURN_BYTES = 1 << 20,    /* of a flow before it gives way, and of all bulk in a turn */
+	RELAY_TURN_SEALED_BYTES = 256 << 10,   /* of a flow that GSS-API seals, at either end */
 	RELAY_BULK_LEAST = 4 << 10,    /* a splice of less turns the flow back to copying */
 };
 
