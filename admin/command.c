@@ -30,7 +30,8 @@ static const struct command commands[] = {
 	  "  --admin ADDR       where the admin API listens: HOST:PORT; off: nowhere\n"
 	  "\n"
 	  "SIGHUP reads the file again; SIGTERM and SIGINT drain, then exit; a second one\n"
-	  "exits at once.\n",
+	  "exits at once. SIGUSR2 starts the same command line again and hands it the\n"
+	  "listening sockets.\n",
 	  "serve" },
 	{ "check", command_check,
 	  "usage: sockroute check FILE\n"

@@ -123,7 +123,7 @@ facts_log(const struct facts *f, const struct policy *p, struct log_line *line)
 	log_str(line, "path", facts_path_text(f, p, path, sizeof path));
 	if (f->attempts > 1)
 		log_num(line, "attempts", f->attempts);
-	if (f->stage != DIAL_DONE && f->attempts > 0)
+	if (f->stage != DIAL_DONE && (f->attempts > 0 || facts_detail(f)[0] != '\0')) /* no attempt, and why */
 		log_str(line, "stage", dial_stage_text(f->stage));
 	if (f->hop_at_fault >= 0 && f->hop_at_fault < f->n_hops)
 		log_str(line, "hop", facts_hop_name(f, p, (unsigned)f->hop_at_fault));

@@ -130,7 +130,7 @@ def test_first(pool):
     p.let_go("a")
     assert p.hold(3) == ["a", "a", "c"]
     assert p.ask(1) == [1]
-    p.router.wait_access_line(verdict="no usable upstream")
+    p.router.wait_access_line(verdict="no usable upstream", stage="pick")
 
 
 def test_pools_in_pools(run, serve):
