@@ -567,7 +567,7 @@ def test_unsealed_request(front, alice, serve):
 
 
 def test_stalling_clients_are_bounded(front, alice):
-    proxy = front(more={"timeouts": {"handshake": "300ms"}})
+    proxy = front(more={"timeouts": {"handshake": "3s"}})
     stuck = [alice(proxy) for _ in range(3)]
     stuck[1].s.sendall(g.message(g.CONTEXT, bytes(65535))[:30_000])
     assert stuck[2].establish()
@@ -581,7 +581,7 @@ def test_a_keytab_that_blocks_holds_nobody_else_up(front, alice, realm, folder, 
     keytab = folder / "blocking.keytab"
     keytab.write_bytes(realm.keytab("rcmd").read_bytes())
     proxy = front(methods=("gssapi", "userpass"), block={"users": h.users("bob")}, keytab=str(keytab),
-                  more={"workers": 1, "timeouts": {"handshake": "1s"}})
+                  more={"workers": 1, "timeouts": {"handshake": "5s"}})
     target = serve(h.echo)
     keytab.unlink()
     os.mkfifo(keytab)
