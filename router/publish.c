@@ -308,13 +308,15 @@ sync_directory(const char *path)
 	return ok;
 }
 
-/* Beside the file, then renamed over it, with its mode and owner: a reader finds the old one or the new one, whole. */
+/* Beside the file, then renamed over it, with its mode and owner: a reader finds the old one or the new one, whole. A link to it
+ * stays one. */
 static bool
-write_policy_file(const char *path, const char *text, size_t len)
+write_policy_file(const char *name, const char *text, size_t len)
 {
-	char temp[PATH_MAX];
+	char path[PATH_MAX], temp[PATH_MAX];
 	struct stat st;
-	if (stat(path, &st) < 0 || snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp)
+	if (realpath(name, path) == NULL || stat(path, &st) < 0 ||
+	    snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp)
 		return false;
 	int fd = mkostemp(temp, O_CLOEXEC);
 	if (fd < 0)

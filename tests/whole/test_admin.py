@@ -527,6 +527,15 @@ def test_persist_writes_the_real_secrets_with_the_files_mode(guarded):
     assert guarded.call("GET", "/v1/policy", headers=BEARER).json["default_route"] == "direct"
 
 
+def test_persist_writes_through_a_link(rich_run):
+    real = rich_run.folder / "elsewhere" / "real.json"
+    real.parent.mkdir()
+    rich_run.policy_path.rename(real)
+    rich_run.policy_path.symlink_to(real)
+    assert rich_run.call("PUT", "/v1/policy?persist=true", dict(rich_run.policy, comment="persisted")).status == 200
+    assert rich_run.policy_path.is_symlink() and json.loads(real.read_text())["comment"] == "persisted"
+
+
 def test_persist_without_a_way_to_write_changes_nothing(rich_run):
     rich_run.policy_path.unlink()
     p = dict(rich_run.policy, default_route="direct")
