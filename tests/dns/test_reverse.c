@@ -57,7 +57,7 @@ set_up(void **state)
 	f->loop = loop_new();
 	f->server = name_server_start(f->loop, script, ARRAY_LEN(script));
 	f->at = name_server_at(f->server);
-	f->conf = (struct policy_dns){ .servers = &f->at, .n_servers = 1, .timeout_ms = 100, .attempts = 1 };
+	f->conf = (struct policy_dns){ .servers = &f->at, .n_servers = 1, .timeout_ms = 500, .attempts = 1 };
 	f->resolver = resolver_new(f->loop, &f->conf);
 	assert_non_null(f->resolver);
 	*state = f;

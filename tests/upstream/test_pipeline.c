@@ -120,7 +120,7 @@ check_fall_back(struct dial_bench *b, const char *first_script)
 	struct peer *p = peer_new(b->loop, first_script);
 	peer_play_later(p, "<050100 >0500 <" HOP2 " >" YES " <050100 >0500 <" END " >" YES);
 	load(b, p, PIPELINE, PIPELINE);
-	b->request.timeout_ms = 600;
+	b->request.timeout_ms = 3000;
 	bench_dial(b, "c", TO, VERDICT_GRANTED);
 	assert_string_equal(peer_complaint(p), "");
 	assert_int_equal(peer_accepted(p), 2);
