@@ -253,18 +253,6 @@ read_range(struct import *i, char *value)
 
 /* ---- who may come ---- */
 
-static void
-note_names(struct import *i, const json_t *list, const char *before)
-{
-	size_t k;
-	json_t *name;
-	json_array_foreach(list, k, name) import_note(
-	    i,
-	    "clients %s%s are left out: a policy knows clients by address only; write theirs into "
-	    "\"networks\"",
-	    before, json_string_value(name));
-}
-
 static json_t *
 read_users(struct import *i, char *value)
 {
@@ -278,6 +266,13 @@ read_users(struct import *i, char *value)
 	return users;
 }
 
+static void
+add_clients(struct import *i, json_t *network, const char *key, json_t *list)
+{
+	if (json_array_size(list) > 0)
+		import_set(i, network, key, json_incref(list));
+}
+
 /* One file's range and users as an entry of "networks". */
 static bool
 add_network(struct import *i, const struct properties *p, json_t *networks, bool *open)
@@ -286,21 +281,22 @@ add_network(struct import *i, const struct properties *p, json_t *networks, bool
 	if (value == NULL)
 		return import_fail(i, "there is no \"range\", which jsocks demands");
 	struct range r = read_range(i, value);
-	note_names(i, r.suffixes, ".");
-	note_names(i, r.names, "");
 	if (r.all) {
 		import_append(i, r.blocks, json_string("0.0.0.0/0"));
 		import_append(i, r.blocks, json_string("::/0"));
 	}
 	value = find(i, p, "users");
-	if (json_array_size(r.blocks) > 0) {
-		json_t *network = json_object();
-		import_set(i, network, "ip_cidr", json_incref(r.blocks));
+	json_t *network = json_object();
+	add_clients(i, network, "ip_cidr", r.blocks);
+	add_clients(i, network, "domain", r.names);
+	add_clients(i, network, "domain_suffix", r.suffixes);
+	if (json_object_size(network) > 0) {
 		if (value != NULL)
 			import_set(i, network, "users", read_users(i, value));
-		import_append(i, networks, network);
+		import_append(i, networks, json_incref(network));
 		*open = *open || (r.all && value == NULL);
 	}
+	json_decref(network);
 	range_free(&r);
 	return !i->failed;
 }

@@ -1,5 +1,5 @@
 /*
- * parse_network: blocks of addresses, and the networks of an auth block: who may come from where.
+ * parse_network: blocks of addresses, and the networks of an auth block: who may come from where, by address or by name.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "policy/sections.h"
 
 #include "base/base.h"
+#include "policy/domain_set.h"
 #include "policy/ip_set.h"
 #include "policy/upstream_url.h"
 
@@ -95,8 +96,59 @@ read_users(struct parse_context *c, const struct json_value *v, void *object)
 	return fine;
 }
 
+/* A dot in front of a suffix says nothing more. */
+static const char *
+read_client_name(struct parse_context *c, const struct json_value *v, bool suffix)
+{
+	struct endpoint name = { .kind = ENDPOINT_NONE };
+	char quoted[128];
+	if (parse_string(c, v) == NULL)
+		return NULL;
+	size_t skip = suffix && v->text[0] == '.' && v->text_len > 1;
+	const char *why = domain_read(&name, v->text + skip, v->text_len - skip);
+	if (why != NULL) {
+		parse_error(c, v, "expected a domain, found %s: %s", parse_quote(v->text, quoted, sizeof quoted), why);
+		return NULL;
+	}
+	const char *copy = arena_copy_text(c->arena, name.name, name.name_len);
+	if (copy == NULL)
+		parse_error_memory(c);
+	return copy;
+}
+
+static bool
+read_client_names(struct parse_context *c, const struct json_value *v, bool suffixes, const char ***list, size_t *n)
+{
+	if (!parse_is_list(c, v, "domains") || (*list = parse_take(c, v->n, sizeof **list)) == NULL)
+		return false;
+	*n = 0;
+	for (const struct json_value *e = v->first; e != NULL; e = e->next) {
+		const char *name = read_client_name(c, e, suffixes);
+		if (name != NULL)
+			(*list)[(*n)++] = name;
+	}
+	qsort(*list, *n, sizeof **list, by_text);
+	return *n == v->n;
+}
+
+static bool
+read_client_domains(struct parse_context *c, const struct json_value *v, void *object)
+{
+	struct policy_network *n = object;
+	return read_client_names(c, v, false, &n->domains, &n->n_domains);
+}
+
+static bool
+read_client_suffixes(struct parse_context *c, const struct json_value *v, void *object)
+{
+	struct policy_network *n = object;
+	return read_client_names(c, v, true, &n->suffixes, &n->n_suffixes);
+}
+
 static const struct parse_field network_fields[] = {
-    {.key = "ip_cidr", .kind = PARSE_CUSTOM, .flags = PARSE_REQUIRED, .read = read_blocks},
+    {.key = "ip_cidr", .kind = PARSE_CUSTOM, .read = read_blocks},
+    {.key = "domain", .kind = PARSE_CUSTOM, .read = read_client_domains},
+    {.key = "domain_suffix", .kind = PARSE_CUSTOM, .read = read_client_suffixes},
     {.key = "users", .kind = PARSE_CUSTOM, .read = read_users},
 };
 
@@ -105,6 +157,11 @@ read_network(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct policy_network *n = object;
 	bool ok = parse_object(c, v, network_fields, ARRAY_LEN(network_fields), n);
+	if (v->type == SCAN_OBJECT && json_member(v, "ip_cidr") == NULL && json_member(v, "domain") == NULL &&
+	    json_member(v, "domain_suffix") == NULL) {
+		parse_error(c, v, "the key \"ip_cidr\" is missing, or \"domain\" or \"domain_suffix\"");
+		ok = false;
+	}
 	n->anybody = v->type == SCAN_OBJECT && json_member(v, "users") == NULL;
 	return ok;
 }

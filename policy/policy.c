@@ -350,23 +350,54 @@ policy_find_user(const struct policy_auth *a, const char *name)
 	return NULL;
 }
 
-const struct policy_network *
-policy_find_network(const struct policy_auth *a, const struct endpoint *client)
+static int
+by_text(const void *text, const void *entry)
 {
-	for (size_t i = 0; i < a->n_networks; i++)
-		if (ip_prefixes_have(a->networks[i].prefixes, a->networks[i].n_prefixes, client))
-			return &a->networks[i];
-	return NULL;
+	return strcmp(text, *(const char *const *)entry);
 }
 
-static int
-by_user(const void *name, const void *user)
+static bool
+list_has(const char *const *list, size_t n, const char *text)
 {
-	return strcmp(name, *(const char *const *)user);
+	return n > 0 && bsearch(text, list, n, sizeof *list, by_text) != NULL;
+}
+
+/* Each part of the name that begins a label, and all of it. */
+static bool
+network_has_name(const struct policy_network *n, const char *name)
+{
+	if (list_has(n->domains, n->n_domains, name))
+		return true;
+	for (const char *from = name; from != NULL && *from != '\0'; from = strchr(from, '.')) {
+		from += *from == '.';
+		if (list_has(n->suffixes, n->n_suffixes, from))
+			return true;
+	}
+	return false;
+}
+
+const struct policy_network *
+policy_find_network(const struct policy_auth *a, const struct endpoint *client, const char *name, bool *wants_name)
+{
+	*wants_name = false;
+	for (size_t i = 0; i < a->n_networks; i++) {
+		const struct policy_network *n = &a->networks[i];
+		if (ip_prefixes_have(n->prefixes, n->n_prefixes, client))
+			return n;
+		if (n->n_domains + n->n_suffixes == 0)
+			continue;
+		if (name == NULL) {
+			*wants_name = true;
+			return NULL;
+		}
+		if (network_has_name(n, name))
+			return n;
+	}
+	return NULL;
 }
 
 bool
 policy_network_has_user(const struct policy_network *n, const char *user)
 {
-	return n->n_users > 0 && bsearch(user, n->users, n->n_users, sizeof *n->users, by_user) != NULL;
+	return list_has(n->users, n->n_users, user);
 }

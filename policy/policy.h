@@ -100,6 +100,8 @@ struct policy_user {
 struct policy_network {
 	struct ip_prefix *prefixes;    /* sorted */
 	size_t n_prefixes;
+	const char **domains, **suffixes;      /* of clients' names; each sorted, in lower case */
+	size_t n_domains, n_suffixes;
 	const char **users;            /* sorted */
 	size_t n_users;
 	bool anybody;                  /* `users` is not there: whoever comes is let in, unasked */
@@ -393,8 +395,12 @@ bool policy_route_needs_addresses(const struct policy *p, struct policy_route r)
 /** What a server's context is made from. */
 struct tls_options policy_listener_tls_options(const struct policy_listener_tls *t);
 const struct policy_user *policy_find_user(const struct policy_auth *a, const char *name);
-/** The first of the block's networks that has the client's address; NULL: none has. */
-const struct policy_network *policy_find_network(const struct policy_auth *a, const struct endpoint *client);
+/**
+ * The first network that has the client, by its address or its name. name: NULL: not looked up; "": it has none.
+ * @return NULL: none has it; or, *wants_name: one that goes by names may
+ */
+const struct policy_network *policy_find_network(const struct policy_auth *a, const struct endpoint *client, const char *name,
+						 bool *wants_name);
 bool policy_network_has_user(const struct policy_network *n, const char *user);
 /**
  * Which user a principal is ("alice@EXAMPLE.COM"): what `map` says; else with `realm` its name without that realm; else all of it.

@@ -93,7 +93,7 @@ state_bound_ms(const struct session *s, enum session_state state)
 	const struct policy_timeouts *t = &session_policy(s)->timeouts;
 	switch (state) {
 	case SESSION_CHECKING:
-		if (s->shake->ident != NULL)
+		if (s->shake->ident != NULL || s->shake->client_name != NULL)
 			return 0;
 		__attribute__((fallthrough));
 	case SESSION_HANDSHAKE: {

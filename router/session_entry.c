@@ -25,11 +25,10 @@ on_identified(enum ident_outcome outcome, const char *user, void *arg)
 	struct shake *sh = s->shake;
 	const struct policy_auth *block = session_auth(s);
 	char claimed[256], name[256];
-	struct endpoint client = session_client(s);
 	const char *userid = sh->server.request.userid;
 	sh->ident = NULL;
 	policy_split_user(userid, strlen(userid), claimed, sizeof claimed, name, sizeof name);
-	enum verdict v = ident_judge(policy_find_network(block, &client), outcome, user, claimed);
+	enum verdict v = ident_judge(sh->network, outcome, user, claimed);
 	if (v == VERDICT_GRANTED) {
 		snprintf(sh->user, sizeof sh->user, "%s", user);
 		snprintf(sh->session, sizeof sh->session, "%s", name);
@@ -41,17 +40,12 @@ on_identified(enum ident_outcome outcome, const char *user, void *arg)
 	session_decide(s);
 }
 
-/* Asks the client's own host who it is, where that is how clients of this listener are known. */
+/* The client comes from this network; NULL: from none. Its own host is asked who it is, where that counts. */
 static void
-session_identify(struct session *s)
+session_identify_in(struct session *s, const struct policy_network *network)
 {
 	const struct policy_auth *block = session_auth(s);
 	struct endpoint client = session_client(s), reached;
-	if (block == NULL || s->shake->server.admitted || (block->methods & AUTH_IDENT) == 0) {
-		session_decide(s);
-		return;
-	}
-	const struct policy_network *network = policy_find_network(block, &client);
 	if (network == NULL || network->anybody) {
 		if (network != NULL || (block->methods & AUTH_NONE) != 0)
 			session_decide(s);
@@ -67,8 +61,42 @@ session_identify(struct session *s)
 		.port = IDENT_PORT,
 		.timeout_ms = block->ident_timeout_ms,
 	};
+	s->shake->network = network;
 	s->shake->ident = ident_start(s->worker->loop, &q, on_identified, s);
 	if (s->shake->ident == NULL)
+		session_refuse(s, VERDICT_INTERNAL);
+	else
+		session_enter(s, SESSION_CHECKING);
+}
+
+static void
+on_client_name(const char *name, void *arg)
+{
+	struct session *s = arg;
+	struct endpoint client = session_client(s);
+	bool wants_name;
+	s->shake->client_name = NULL;
+	session_identify_in(s, policy_find_network(session_auth(s), &client, name, &wants_name));
+}
+
+/* Where clients of this listener are known by where they come from. */
+static void
+session_identify(struct session *s)
+{
+	const struct policy_auth *block = session_auth(s);
+	struct endpoint client = session_client(s);
+	bool wants_name;
+	if (block == NULL || s->shake->server.admitted || (block->methods & AUTH_IDENT) == 0) {
+		session_decide(s);
+		return;
+	}
+	const struct policy_network *network = policy_find_network(block, &client, NULL, &wants_name);
+	if (!wants_name || !endpoint_is_address(&client)) {
+		session_identify_in(s, network);
+		return;
+	}
+	s->shake->client_name = client_name_start(s->worker->resolver, &client, block->ident_timeout_ms, on_client_name, s);
+	if (s->shake->client_name == NULL)
 		session_refuse(s, VERDICT_INTERNAL);
 	else
 		session_enter(s, SESSION_CHECKING);

@@ -20,6 +20,7 @@ void
 shake_release(struct shake *sh)
 {
 	auth_cancel(sh->check);
+	client_name_cancel(sh->client_name);
 	gss_step_cancel(sh->step);
 	ident_cancel(sh->ident);
 	resolve_cancel(sh->resolve);
@@ -27,6 +28,7 @@ shake_release(struct shake *sh)
 	dial_cancel(sh->dial);
 	bind_cancel(sh->bind);
 	sh->check = NULL;
+	sh->client_name = NULL;
 	sh->step = NULL;
 	sh->ident = NULL;
 	sh->resolve = NULL;

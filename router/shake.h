@@ -18,6 +18,7 @@
 #include "dns/reverse.h"
 #include "router/auth.h"
 #include "router/bind.h"
+#include "router/client_name.h"
 #include "router/facts.h"
 #include "router/ident.h"
 #include "router/preamble.h"
@@ -29,6 +30,7 @@ enum { SHAKE_IN_FIRST = 1024 };        /* any SOCKS message, and a little of wha
 struct shake {
 	/* One of these at a time. */
 	struct auth_check *check;
+	struct client_name *client_name;
 	struct gss_step *step;
 	struct ident *ident;
 	struct resolve *resolve;
@@ -38,6 +40,7 @@ struct shake {
 	struct gss_context *gss;       /* of a client that proves itself by it, until the stream takes it */
 	bool to_seal;                  /* `out` is the last that goes unsealed */
 	uint8_t protection;            /* enum gssapi_protection that was agreed on */
+	const struct policy_network *network;  /* the one whose users identd may name */
 	uint8_t *big;                  /* the grown read buffer */
 	struct endpoint *addrs;        /* of the destination, once looked up; malloc'ed */
 	size_t n_addrs;

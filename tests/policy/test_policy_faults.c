@@ -184,6 +184,10 @@ static const struct faulty doors[] = {
 	{ IDENT("^[]"), "/auth/0/networks: expected a list of networks that is not empty" },
 	{ IDENT("[^1]"), "/auth/0/networks/0: expected an object, found 1" },
 	{ IDENT("[^{\"users\": [\"bob\"]}]"), "/auth/0/networks/0: the key \"ip_cidr\" is missing" },
+	{ IDENT("[{\"domain\": ^[], \"domain_suffix\": [^\"a b\", ^7, ^\"1.2.3.4\"]}]"),
+	    "/auth/0/networks/0/domain: a list of domains that is not empty|"
+	    "/auth/0/networks/0/domain_suffix/0: expected a domain|/auth/0/networks/0/domain_suffix/1: found 7|"
+	    "/auth/0/networks/0/domain_suffix/2: expected a domain" },
 	{ IDENT("[{\"ip_cidr\": ^[]}]"), "/auth/0/networks/0/ip_cidr: a list of IP addresses" },
 	{ IDENT("[{\"ip_cidr\": [^\"10.0.0.0/33\"]}]"),
 	    "/auth/0/networks/0/ip_cidr/0: expected an IP address or a CIDR block" },

@@ -107,6 +107,40 @@ check_front(const struct policy *p)
 	assert_null(policy_find_user(&p->auths[0], "carol"));
 }
 
+/* By name, where no network before has the address; a name is asked for only where it can decide. */
+static void
+test_networks_by_name(void **state)
+{
+	struct policy *p = marked_load_sound(
+	    "{\"auth\": [{\"name\": \"a\", \"methods\": [\"ident\"], \"networks\": ["
+	    "{\"ip_cidr\": [\"10.1.0.0/16\"]}, "
+	    "{\"domain\": [\"B.Example.\", \"a.example\"], \"domain_suffix\": [\".lab.test\"]}, "
+	    "{\"ip_cidr\": [\"10.2.0.0/16\"]}, {\"domain_suffix\": [\"test\"], \"ip_cidr\": [\"10.3.0.0/16\"]}]}], "
+	    "\"default_route\": \"direct\"}");
+	const struct policy_auth *a = &p->auths[0];
+	static const struct {
+		const char *client, *name;
+		int network;   /* -2: its name is wanted */
+	} cases[] = {
+		{ "10.1.0.1:5", NULL, 0 },       { "10.1.0.1:5", "a.example", 0 },   { "10.9.0.1:5", NULL, -2 },
+		{ "10.2.0.1:5", NULL, -2 },      { "10.2.0.1:5", "", 2 },            { "10.2.0.1:5", "a.example", 1 },
+		{ "10.9.0.1:5", "b.example", 1 }, { "10.9.0.1:5", "x.b.example", -1 }, { "10.9.0.1:5", "lab.test", 1 },
+		{ "10.9.0.1:5", "x.y.lab.test", 1 }, { "10.9.0.1:5", "xlab.test", 3 },  { "10.9.0.1:5", "test", 3 },
+		{ "10.9.0.1:5", "atest", -1 },   { "10.9.0.1:5", "", -1 },           { "10.3.0.1:5", "", 3 },
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct endpoint at;
+		bool wants_name;
+		assert_int_equal(endpoint_from_text(&at, cases[i].client, strlen(cases[i].client)), ENDPOINT_OK);
+		const struct policy_network *n = policy_find_network(a, &at, cases[i].name, &wants_name);
+		int got = n != NULL ? (int)(n - a->networks) : wants_name ? -2 : -1;
+		if (got != cases[i].network)
+			fail_msg("%s, %s: %d", cases[i].client, cases[i].name != NULL ? cases[i].name : "?", got);
+	}
+	policy_unref(p);
+}
+
 static void
 test_networks(void **state)
 {
@@ -122,6 +156,7 @@ test_networks(void **state)
 	} clients[] = { { "10.1.255.1:5", 0 }, { "[::1]:5", 0 }, { "10.2.0.1:5", 1 },
 		{ "11.0.0.1:5", -1 }, { "[::2]:5", -1 } };
 	struct endpoint at;
+	bool wants_name;
 	(void)state;
 	assert_int_equal(a->methods, AUTH_IDENT);
 	assert_int_equal(a->ident_timeout_ms, 250);
@@ -129,11 +164,12 @@ test_networks(void **state)
 		assert_int_equal(
 		    endpoint_from_text(&at, clients[i].client, strlen(clients[i].client)),
 		    ENDPOINT_OK);
-		assert_ptr_equal(policy_find_network(a, &at),
+		assert_ptr_equal(policy_find_network(a, &at, NULL, &wants_name),
 		    clients[i].network < 0 ? NULL : &a->networks[clients[i].network]);
 	}
 	at = (struct endpoint){ .kind = ENDPOINT_NONE };
-	assert_null(policy_find_network(a, &at));
+	assert_null(policy_find_network(a, &at, NULL, &wants_name));
+	assert_false(wants_name);
 	assert_true(policy_network_has_user(&a->networks[0], "bob"));
 	assert_true(policy_network_has_user(&a->networks[0], "zoe"));
 	assert_false(policy_network_has_user(&a->networks[0], "bo"));
@@ -401,7 +437,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_networks), cmocka_unit_test(test_networks_by_name),
 		cmocka_unit_test(test_every_key),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_every_value_replaced),

@@ -173,6 +173,42 @@ def test_a_network_without_users_is_let_in_unasked(run, serve, script, host):
     assert asked.accepted == 0
 
 
+def test_networks_by_name(run, serve, script, programs, host):
+    """The name that DNS says both ways decides; a PTR that its owner made up does not."""
+    target, net = serve(h.echo), host.rpartition(".")[0]
+    liar, nobody = f"{net}.251", f"{net}.252"
+    script(named(b"bob"))
+    turned = ".".join(reversed(liar.split(".")))
+    dns = programs.dnsmasq(f"--host-record=desk.lab.test,{host}", f"--ptr-record={turned}.in-addr.arpa,desk.lab.test")
+    policy = lab(host, dns={"servers": [dns.address]}, workers=1)
+    policy["auth"][0]["networks"] = [{"ip_cidr": ["127.0.0.1"]}, {"domain": ["desk.lab.test"], "users": ["bob"]}]
+    s = run(policy)
+    assert ask_all("127.0.0.1", s.front, target.port) == (90, 0, 200)
+    assert dns.queries() == []  # its address says enough
+    assert ask_all(host, s.front, target.port) == (90, 0, 200)
+    for client in (liar, nobody):
+        assert ask_all(client, s.front, target.port) == (91, 2, 403)
+    assert len(dns.queries(f"{turned}.in-addr.arpa")) == 1
+    assert {line.get("user") for line in s.access_lines(12)} == {"bob", None}
+    policy["auth"][0]["networks"] = [{"domain_suffix": ["lab.test"]}]
+    s.reload(policy)
+    assert ask_all(host, s.front, target.port) == (90, 0, 200)
+    assert ask_all(liar, s.front, target.port) == (91, 2, 403)
+
+
+def test_a_client_that_leaves_while_its_name_is_looked_up(run, host):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        policy = lab(host, dns={"servers": ["127.0.0.1:%d" % silent.getsockname()[1]], "timeout": "300ms", "attempts": 1}, timeout="400ms")
+        policy["auth"][0]["networks"] = [{"domain": ["desk.lab.test"]}]
+        s = run(policy)
+        for _ in range(5):
+            with come(host, s.front) as c:
+                c.sendall(b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00")
+        assert ask_all(host, s.front, 80) == (91, 2, 403)
+        s.wait_idle()
+
+
 def test_beside_none_it_only_tells_who_it_is(run, serve, host):
     target = serve(h.echo)
     s = run(lab(host, methods=("none", "ident")))

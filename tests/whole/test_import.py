@@ -43,7 +43,15 @@ def test_the_forms_of_a_range(folder, said, blocks):
     assert networks(folder, f"range = {said}\nusers = bob\n") == [{"ip_cidr": blocks, "users": ["bob"]}]
 
 
-@pytest.mark.parametrize("said", [".my.net", "host.my.net", "a.example:b.example"])
+@pytest.mark.parametrize("said, clients", [
+    (".my.net", {"domain_suffix": ["my.net"]}), ("host.my.net", {"domain": ["host.my.net"]}),
+    (".a.net;host.b.net;10.0.0.1;.c.net", {"ip_cidr": ["10.0.0.1"], "domain": ["host.b.net"], "domain_suffix": ["a.net", "c.net"]})])
+def test_clients_by_name(folder, said, clients):
+    assert networks(folder, f"range = {said}\n") == [clients]
+    assert networks(folder, f"range = {said}\nusers = bob\n") == [{**clients, "users": ["bob"]}]
+
+
+@pytest.mark.parametrize("said", ["a.example:b.example"])
 def test_clients_that_have_no_equal(folder, said):
     policy = made(folder, "jsocks", f"\nrange = {said};10.0.0.1\n")
     assert policy["auth"][0]["networks"] == [{"ip_cidr": ["10.0.0.1"]}]
