@@ -65,7 +65,9 @@
 	X(UDP_DROPPED_FULL, "sockroute_udp_dropped_total", "reason=\"full\"", "udp/dropped_full", "Datagrams dropped, by reason.") \
 	X(BIND_STRANGERS, "sockroute_bind_strangers_total", "", "bind/strangers",                                              \
 	  "Connections to a BIND's port from hosts that its request does not name.")                                           \
-	X(RETRIES, "sockroute_retries_total", "", "upstreams/retries", "Attempts after the first.")
+	X(RETRIES, "sockroute_retries_total", "", "upstreams/retries", "Attempts after the first that took a failed one's place.") \
+	X(RACES, "sockroute_races_total", "", "upstreams/races", "Attempts begun beside one that was slow.")                    \
+	X(RACES_WON, "sockroute_races_won_total", "", "upstreams/races_won", "Requests that such an attempt was granted for.")
 
 #define COUNTER_ID(id, metric, labels, json, help) COUNTER_##id,
 enum counter { COUNTERS(COUNTER_ID) COUNTER_N };

@@ -8,7 +8,7 @@
 
 #include "policy/names.h"
 
-enum { WEIGHT_MAX = 256, TIER_MAX = 255, ATTEMPTS_MAX = 15, ENTRIES_MAX = 10000000, WAITING_MAX = 1000000, FAILURES_MAX = 100, AVOID_FAILURES_MAX = 1000 };
+enum { WEIGHT_MAX = 256, TIER_MAX = 255, ATTEMPTS_MAX = 15, ENTRIES_MAX = 10000000, WAITING_MAX = 1000000, FAILURES_MAX = 100, AVOID_FAILURES_MAX = 1000, RACE_COUNT_MAX = 8 };
 
 #define HOURS (60u * 60 * 1000)
 
@@ -133,6 +133,25 @@ read_retry(struct parse_context *c, const struct json_value *v, void *object)
 	return parse_object(c, v, retry_fields, ARRAY_LEN(retry_fields), object);
 }
 
+#define AT(member) .offset = offsetof(struct policy_race, member)
+static const struct parse_field race_fields[] = {
+	{ .key = "count", .kind = PARSE_U32, AT(count), .min = 2, .max = RACE_COUNT_MAX },
+	{ .key = "delay", .kind = PARSE_DURATION, AT(delay_ms), .min = 1, .max = 60 * 1000 },
+	{ .key = "max_extra_percent",
+	    .kind = PARSE_U32,
+	    AT(max_extra_percent),
+	    .max = 100 * (RACE_COUNT_MAX - 1) },
+};
+#undef AT
+
+static bool
+read_race(struct parse_context *c, const struct json_value *v, void *object)
+{
+	struct policy_race *r = &((struct policy_pool *)object)->race;
+	*r = (struct policy_race){ .count = 2, .delay_ms = 200, .max_extra_percent = 100 };
+	return parse_object(c, v, race_fields, ARRAY_LEN(race_fields), r);
+}
+
 static bool
 read_health(struct parse_context *c, const struct json_value *v, void *object)
 {
@@ -215,7 +234,7 @@ static const struct parse_field pool_fields[] = {
 	{ .key = "retry", .kind = PARSE_CUSTOM, .read = read_retry },
 	{ .key = "health", .kind = PARSE_CUSTOM, .read = read_health },
 	{ .key = "sticky", .kind = PARSE_CUSTOM, .read = read_sticky },
-	{ .key = "race", .kind = PARSE_LATER },
+	{ .key = "race", .kind = PARSE_CUSTOM, .read = read_race },
 	{ .key = "outlier", .kind = PARSE_CUSTOM, .read = read_outlier },
 	{ .key = "slow_start", .kind = PARSE_DURATION, AT(slow_start_ms), .max = HOURS },
 	{ .key = "queue", .kind = PARSE_CUSTOM, .read = read_queue },

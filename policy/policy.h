@@ -260,6 +260,12 @@ struct policy_avoid {
 	uint64_t for_ms;
 };
 
+struct policy_race {
+	uint32_t count;                /* attempts side by side; 0: no race */
+	uint64_t delay_ms;             /* from one to the next */
+	uint32_t max_extra_percent;    /* of requests */
+};
+
 struct policy_queue {
 	uint32_t max;                  /* 0: nobody waits */
 	uint64_t timeout_ms;
@@ -281,6 +287,7 @@ struct policy_pool {
 	enum pool_key hash_key;        /* of BALANCE_CONSISTENT_HASH; else KEY_NONE */
 	uint32_t retry_attempts;       /* after the first */
 	uint32_t retry_budget_percent; /* of requests */
+	struct policy_race race;
 	struct policy_sticky sticky;
 	struct policy_queue queue;
 	struct policy_outlier outlier;

@@ -123,6 +123,8 @@ facts_log(const struct facts *f, const struct policy *p, struct log_line *line)
 	log_str(line, "path", facts_path_text(f, p, path, sizeof path));
 	if (f->attempts > 1)
 		log_num(line, "attempts", f->attempts);
+	if (f->race != RACE_NONE)
+		log_str(line, "race", f->race == RACE_LATE ? "late" : "first");
 	if (f->stage != DIAL_DONE && (f->attempts > 0 || facts_detail(f)[0] != '\0')) /* no attempt, and why */
 		log_str(line, "stage", dial_stage_text(f->stage));
 	if (f->hop_at_fault >= 0 && f->hop_at_fault < f->n_hops)

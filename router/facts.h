@@ -14,6 +14,9 @@
 #include "policy/policy.h"
 #include "upstream/dialer.h"
 
+/* Did other members join the first one that was asked, and which one decided? */
+enum race { RACE_NONE, RACE_FIRST, RACE_LATE };
+
 struct facts {
 	/* How far from the facts themselves what the functions below tell lies: half of a block would be pointers otherwise. */
 	int16_t user_at, to_at, detail_at, hops_at;
@@ -22,6 +25,7 @@ struct facts {
 	uint8_t stage;                         /* enum dial_stage */
 	int8_t hop_at_fault;                   /* index in hops; -1: none */
 	uint8_t attempts;
+	uint8_t race;                          /* enum race */
 	uint16_t code;                         /* what the client was answered: REP, CD or HTTP status; UINT16_MAX: nothing */
 	bool decided;                          /* rule and route are known */
 	int32_t rule;                          /* -1: default_route */

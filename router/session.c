@@ -306,6 +306,8 @@ session_drop_shake(struct session *s)
 {
 	if (s->shake == NULL)
 		return;
+	if (s->shake->dial != NULL)
+		counter_add(&s->worker->counters, COUNTER_RACES, dial_raced(s->shake->dial));
 	shake_release(s->shake);
 	slab_give_back(&s->worker->shakes, s->shake);
 	s->shake = NULL;

@@ -201,6 +201,7 @@ static enum pick_result
 pick_path(struct attempt *a, struct path *path)
 {
 	struct dial *x = a->dial;
+	race_avoid_others(a);
 	if (x->request.fixed != NULL) {
 		*path = x->fixed;
 		return PICK_OK;
@@ -232,12 +233,12 @@ find_incapable(const struct attempt *a)
 	return -1;
 }
 
-/* A new attempt, along a path that was picked. */
-static void
+void
 attempt_take(struct attempt *a, const struct path *path)
 {
 	a->result.path = *path;
-	a->result.attempts++;
+	a->result.attempts = ++a->dial->n_attempts;
+	race_plan(a);
 	a->in_full = a->fresh = false;
 	a->suspects = 0;
 	attempt_begin(a);
@@ -303,7 +304,7 @@ attempt_start(struct attempt *a)
 	struct path path;
 	enum pick_result result = pick_path(a, &path);
 	const char *why = why_no_way(a);
-	for (bool insist = false; result == PICK_BUSY; insist = true) {
+	for (bool insist = false; result == PICK_BUSY && !race_has_others(a); insist = true) {
 		uint32_t pool = path.busy_pool;
 		enum join_result joined = attempt_wait_start(a, pool, insist);
 		if (joined == JOIN_WAITS) {
@@ -347,6 +348,8 @@ attempt_init(struct attempt *a, struct dial *x, struct stream *s)
 {
 	a->dial = x;
 	a->stream = s;
+	list_init(&a->link);
+	list_append(&x->attempts, &a->link);
 	a->result.attempts = 0;
 	a->result.resolve_us = 0;
 	a->result.path = (struct path){ .held = false };
@@ -373,4 +376,11 @@ attempt_stop(struct attempt *a)
 	walk_drop(a);
 	fleet_give_back_path(a->dial->request.fleet, &a->result.path);
 	a->result.path.held = false;
+}
+
+void
+attempt_drop(struct attempt *a)
+{
+	loop_undefer(a->dial->dialer->loop, &a->ended);
+	walk_drop(a);
 }

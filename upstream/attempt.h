@@ -3,7 +3,8 @@
  * handshakes, and knows how it ended. A dial owns its attempts; for the files of the dialer alone:
  * attempt.c (picks, connecting, time), attempt_names.c (look-ups), dial_walk.c (the hops'
  * handshakes), dial_pipeline.c (handshakes in one piece), dial_queue.c (waiting for a slot),
- * attempt_end.c (what an end means) and dialer.c, which tells the dial's owner.
+ * attempt_end.c (what an end means), dial_race.c (several side by side) and dialer.c, which tells
+ * the dial's owner.
  *
  *   PICK -> RESOLVE -> CONNECT -> TLS -> HANDSHAKE -> DONE
  *              ^                   ________| |
@@ -26,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/list.h"
 #include "base/loop.h"
 #include "base/wheel.h"
 #include "socks/hop.h"
@@ -56,6 +58,7 @@ struct addresses {
 };
 
 struct attempt {
+	struct list link; /* in dial.attempts */
 	struct dial *dial;
 	struct stream *stream; /* what it connects */
 	struct loop_task ended; /* it ended, or has a warm connection, inside a call of the owner's */
@@ -69,6 +72,7 @@ struct attempt {
 	bool fresh;         /* made again with one of its own, as that was dead */
 	bool in_full;       /* made again with each answer awaited */
 	bool halved;        /* the deadline that is set leaves time for that */
+	bool decides;       /* it failed with the destination's own answer: none is looked for beside it */
 	bool pipeline_proven; /* every hop of pipelined has taken it before */
 	uint8_t n_said;       /* hops that have been spoken to */
 	uint16_t pipelined;   /* bit of each hop that is told all at once, with the next behind it */
@@ -102,6 +106,8 @@ enum { ATTEMPT_HEAD = offsetof(struct attempt, result) };
 void attempt_init(struct attempt *a, struct dial *x, struct stream *s);
 /** Picks a path and sets out on it, or ends. */
 void attempt_start(struct attempt *a);
+/** Sets out on a path that was picked, which is held. */
+void attempt_take(struct attempt *a, const struct path *path);
 /** Once more along a->result.path, which is held. */
 void attempt_begin(struct attempt *a);
 /** Goes on as far as it can without waiting, and tells the end where it came: the dial may be gone
@@ -111,6 +117,8 @@ void attempt_go_on(struct attempt *a);
 void attempt_settle(struct attempt *a);
 /** Stops it in vain: all that it took is given back. */
 void attempt_stop(struct attempt *a);
+/** The memory that was left for its end to be told. */
+void attempt_drop(struct attempt *a);
 
 const struct policy_upstream *attempt_upstream(const struct attempt *a, unsigned at);
 /** No proxy is on its way. */

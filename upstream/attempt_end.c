@@ -10,6 +10,18 @@
 
 #include "upstream/dial.h"
 
+bool
+dial_avoid(struct dial *x, struct pick pick)
+{
+	for (unsigned i = 0; i < x->tried.n; i++)
+		if (x->tried.list[i].pool == pick.pool && x->tried.list[i].member == pick.member)
+			return true;
+	if (x->tried.n == ARRAY_LEN(x->tried.list))
+		return false;
+	x->tried.list[x->tried.n++] = pick;
+	return true;
+}
+
 /* Does the pool that chose the hop at fault allow another attempt? It will avoid that choice. */
 static bool
 may_try_again(struct attempt *a, int fault)
@@ -19,11 +31,11 @@ may_try_again(struct attempt *a, int fault)
 	if (x->request.fixed != NULL || p->hop_pick[fault] == UINT8_MAX)
 		return false;
 	struct pick pick = p->picks[p->hop_pick[fault]];
-	if (a->result.attempts > fleet_policy(x->request.fleet)->pools[pick.pool].retry_attempts ||
-	    x->tried.n == ARRAY_LEN(x->tried.list) || !fleet_may_retry(x->request.fleet, pick.pool))
+	uint32_t n_tries = x->n_attempts - x->n_raced;
+	if (n_tries > fleet_policy(x->request.fleet)->pools[pick.pool].retry_attempts ||
+	    !dial_avoid(x, pick))
 		return false;
-	x->tried.list[x->tried.n++] = pick;
-	return true;
+	return fleet_may_retry(x->request.fleet, pick.pool);
 }
 
 static void
@@ -59,6 +71,13 @@ exit_failed(const struct attempt *a, enum verdict v)
 		return a->result.stage == DIAL_CONNECT && is_of_destination(v);
 	return a->result.stage == DIAL_HANDSHAKE && a->at + 1u == a->result.path.n_hops &&
 	       (is_of_destination(v) || v == VERDICT_UPSTREAM_REJECTED);
+}
+
+/* Time is ours, so a direct way's is no answer. */
+static bool
+is_answer(const struct attempt *a, enum verdict v)
+{
+	return exit_failed(a, v) && !(attempt_is_direct(a) && v == VERDICT_TIMEOUT);
 }
 
 /* For the pool that chose the hop at fault, or the exit. */
@@ -114,6 +133,9 @@ attempt_fail(struct attempt *a, enum verdict v, int fault, const char *detail)
 	snprintf(a->detail, sizeof a->detail, "%s", detail);
 	attempt_stop(a); /* detail may have lain in what goes here */
 	a->stage = DIAL_DONE;
+	if (!race_has_others(a))
+		race_call_off(a->dial);
+	a->decides = fault < 0 && is_answer(a, v);
 	note_destination_failed(a, v, fault);
 	if (fault < 0 || !verdict_blames_upstream(v)) {
 		if (a->result.stage == DIAL_HANDSHAKE && v != VERDICT_INTERNAL)
@@ -207,6 +229,10 @@ void
 attempt_grant(struct attempt *a)
 {
 	attempt_settle(a);
+	if (!race_win(a)) {
+		attempt_fail_no_memory(a);
+		return;
+	}
 	stream_set_callback(a->stream, NULL, NULL);
 	a->stage = DIAL_DONE;
 	a->result.verdict = VERDICT_GRANTED;

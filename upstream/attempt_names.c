@@ -80,6 +80,8 @@ take_answer(struct attempt *a, enum dns_error err, const struct endpoint *addrs,
 		fail_look_up(a, err);
 		return false;
 	}
+	if (known->list != NULL && known == &x->destination)
+		return true; /* by another attempt, and what it connects to is in there */
 	dial_free_addresses(known);
 	if (dial_keep_addresses(x, known, addrs, n, a->looked_up->port))
 		return true;

@@ -403,6 +403,12 @@ board_note_failure(struct board_entry *e)
 }
 
 void
+board_note_waited(struct board_entry *e, uint64_t us)
+{
+	move_peak(e, us, clock_now_ms(), 0);
+}
+
+void
 board_note_connect(struct board_entry *e, uint64_t us)
 {
 	atomic_fetch_add_explicit(&e->hist[bucket_of(us)], 1, memory_order_relaxed);

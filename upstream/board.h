@@ -174,6 +174,8 @@ const char *board_state_text(const struct board_entry *e);
 void board_note_connect(struct board_entry *e, uint64_t us);
 /** An attempt that failed by its fault: counted, and for the peak as bad as a slow connect. */
 void board_note_failure(struct board_entry *e);
+/** An attempt was given up after us, since another one was quicker: for the peak at least so slow. */
+void board_note_waited(struct board_entry *e, uint64_t us);
 /**
  * The peak-EWMA of connect times: it rises at once to a time above it, and falls with a time
  * constant of BOARD_PEAK_TAU_MS, unused too. As ln(us) + t / BOARD_PEAK_TAU_MS where t is when it

@@ -1,5 +1,5 @@
 /*
- * budget: see budget.h. A ring of seconds.
+ * budget: see budget.h. Retries: a ring of seconds. Extra dials: a bucket.
  */
 #include "upstream/budget.h"
 
@@ -37,4 +37,32 @@ budget_take_retry(struct budget *b, uint64_t now_ms, uint32_t percent)
 		return false;
 	b->seconds[now].retries++;
 	return true;
+}
+
+static void
+extra_add(struct extra_budget *b, uint32_t percents)
+{
+	uint32_t all = b->percents + percents;
+	b->percents = all < EXTRA_SAVED_MAX * 100u ? all : EXTRA_SAVED_MAX * 100u;
+}
+
+void
+extra_note_request(struct extra_budget *b, uint32_t percent)
+{
+	extra_add(b, percent);
+}
+
+bool
+extra_take(struct extra_budget *b)
+{
+	if (b->percents < 100)
+		return false;
+	b->percents -= 100;
+	return true;
+}
+
+void
+extra_give_back(struct extra_budget *b)
+{
+	extra_add(b, 100);
 }

@@ -32,7 +32,8 @@ dialer_new(struct loop *l, struct resolver *r)
 	d->loop = l;
 	d->resolver = r;
 	list_init(&d->dials);
-	slab_init(&d->dial_slab, sizeof(struct dial), offsetof(struct dial, attempt) + ATTEMPT_HEAD);
+	slab_init(&d->dial_slab, sizeof(struct dial), offsetof(struct dial, first) + ATTEMPT_HEAD);
+	slab_init(&d->racer_slab, sizeof(struct racer), ATTEMPT_HEAD);
 	slab_init(&d->shake_slab, sizeof(struct shake), offsetof(struct shake, username));
 	d->warm = warm_new(l, d);
 	if (d->warm == NULL) {
@@ -52,6 +53,7 @@ dialer_free(struct dialer *d)
 		dial_cancel(LIST_OBJECT(d->dials.next, struct dial, link));
 	mailbox_free(d->mailbox);
 	slab_free(&d->dial_slab);
+	slab_free(&d->racer_slab);
 	slab_free(&d->shake_slab);
 	free(d);
 }
@@ -60,6 +62,7 @@ void
 dialer_trim(struct dialer *d)
 {
 	slab_trim(&d->dial_slab);
+	slab_trim(&d->racer_slab);
 	slab_trim(&d->shake_slab);
 }
 
@@ -81,8 +84,7 @@ static void
 dial_free(struct dial *x)
 {
 	list_remove(&x->link);
-	loop_undefer(x->dialer->loop, &x->attempt.ended);
-	walk_drop(&x->attempt);
+	race_free(x);
 	dial_free_addresses(&x->given);
 	dial_free_addresses(&x->destination);
 	fleet_unref(x->request.fleet);
@@ -93,6 +95,14 @@ void
 dial_end(struct attempt *a)
 {
 	struct dial *x = a->dial;
+	if (a->result.verdict != VERDICT_GRANTED && !a->decides && race_has_others(a)) {
+		race_leave(a);
+		return;
+	}
+	race_end(a);
+	a->result.attempts = x->n_attempts;
+	a->result.n_raced = x->n_raced;
+	a->result.won_late = a != &x->first;
 	x->telling = true;
 	x->cb(&a->result, x->arg);
 	dial_free(x);
@@ -131,20 +141,22 @@ dial_start(struct dialer *d, const struct dial_request *request, struct stream *
 	if (x == NULL)
 		return NULL;
 	x->dialer = d;
+	x->out = out;
 	x->cb = cb;
 	x->arg = arg;
 	list_init(&x->link);
 	list_append(&d->dials, &x->link);
-	attempt_init(&x->attempt, x, out);
+	race_init(x);
+	attempt_init(&x->first, x, out);
 	bool copied = copy_request(x, request);
 	fleet_ref(x->request.fleet);
 	if (!copied) {
 		dial_free(x);
 		return NULL;
 	}
-	attempt_start(&x->attempt);
-	if (x->attempt.stage == DIAL_DONE)
-		loop_defer(d->loop, &x->attempt.ended);
+	attempt_start(&x->first);
+	if (x->first.stage == DIAL_DONE)
+		loop_defer(d->loop, &x->first.ended);
 	return x;
 }
 
@@ -153,19 +165,26 @@ dial_cancel(struct dial *x)
 {
 	if (x == NULL || x->telling)
 		return;
-	attempt_stop(&x->attempt);
+	race_stop(x);
 	dial_free(x);
 }
 
 bool
 dial_waits(const struct dial *x)
 {
-	return x->attempt.wait != NULL;
+	return LIST_OBJECT(x->attempts.next, struct attempt, link)->wait != NULL;
+}
+
+unsigned
+dial_raced(const struct dial *x)
+{
+	return x->n_raced;
 }
 
 enum dial_stage
 dial_stage(const struct dial *x, struct path *path)
 {
-	*path = x->attempt.result.path;
-	return x->attempt.stage;
+	const struct attempt *a = LIST_OBJECT(x->attempts.next, struct attempt, link);
+	*path = a->result.path;
+	return a->stage;
 }

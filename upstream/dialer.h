@@ -8,7 +8,9 @@
  *
  * An attempt goes along one path. Where a hop is at fault that a pool chose, and the pool's retry
  * allows, another attempt is made that avoids that choice. Failures of the destination, of the
- * client's making and of our own are never tried again.
+ * client's making and of our own are never tried again. Where a pool races its members several
+ * attempts run side by side: the first that is granted ends the others, and so does the first
+ * answer of the destination.
  *
  * On the board the dialer counts failures_total of the hop at fault for each attempt, and, when it
  * is granted, sessions_total and the connect time (through the path, until it could be spoken to)
@@ -93,7 +95,9 @@ struct dial_result {
 	int hop_at_fault; /* index in path.hops of the last attempt; -1: none, or the destination */
 	uint8_t code;     /* the hop's own REP or CD, or 0 */
 	uint16_t status;  /* the hop's own HTTP status, or 0 */
-	uint8_t attempts;
+	uint8_t attempts; /* in all */
+	uint8_t n_raced;  /* those of them that a race began beside others */
+	bool won_late;    /* the one that decided is of these */
 	/*
 	 * Granted, and the stream is not open: the way is direct, where a BIND or an association is
 	 * made by the caller. For a BIND, the addresses of `to` that it may use; valid during the
@@ -146,7 +150,9 @@ struct dial *dial_start(struct dialer *d, const struct dial_request *request, st
 void dial_cancel(struct dial *x); /* NULL is fine; within its own callback it does nothing */
 /** Is it in a pool's queue? */
 bool dial_waits(const struct dial *x);
-/** Where it stands, for the API: stage and path so far. */
+/** How many attempts a race has begun beside others, so far. */
+unsigned dial_raced(const struct dial *x);
+/** Where it stands, for the API: stage and path so far; in a race those of the oldest attempt. */
 enum dial_stage dial_stage(const struct dial *x, struct path *path);
 
 #endif

@@ -436,7 +436,7 @@ fleet_may_retry(struct fleet *f, uint32_t pool)
 	return pool_may_retry(fleet_node(f, (struct policy_route){ ROUTE_POOL, pool })->pool);
 }
 
-/* ---- queues ---- */
+/* ---- what a pool remembers ---- */
 
 static struct pool *
 pool_of(struct fleet *f, uint32_t pool)
@@ -449,6 +449,38 @@ fleet_note_destination(struct fleet *f, struct pick pick, const struct pick_key 
 {
 	pool_note_destination(pool_of(f, pick.pool), pick.member, key, served);
 }
+
+/* ---- races ---- */
+
+bool
+fleet_take_race(struct fleet *f, uint32_t pool)
+{
+	return pool_take_race(pool_of(f, pool));
+}
+
+void
+fleet_give_back_race(struct fleet *f, uint32_t pool)
+{
+	pool_give_back_race(pool_of(f, pool));
+}
+
+void
+fleet_note_winner(struct fleet *f, const struct path *path, const struct tried *others,
+                  const struct pick_key *key)
+{
+	for (unsigned i = 0; i < path->n_picks; i++)
+		pool_note_winner(pool_of(f, path->picks[i].pool), path->picks[i].member,
+		                 others->list, others->n, key);
+}
+
+void
+fleet_note_loser(struct fleet *f, struct pick pick, uint64_t us)
+{
+	const struct policy_pool *pool = &f->policy->pools[pick.pool];
+	board_note_waited(fleet_node(f, pool->members[pick.member].route)->entry, us);
+}
+
+/* ---- queues ---- */
 
 enum join_result
 fleet_join_queue(struct fleet *f, uint32_t pool, struct pool_waiter *w, bool insist)

@@ -41,6 +41,7 @@ struct pick_key {
 	uint8_t command;                       /* enum socks_command; 0: CONNECT. Pool members that
 	                                          can't do it are passed over */
 	bool has_turn;                         /* it has waited in a queue: nobody there is before it */
+	bool races;                            /* beside members that were picked before */
 };
 
 /* A pick that was taken in a pool: given back once, when the session (or the attempt) ends. */
@@ -130,6 +131,16 @@ void fleet_note_destination(struct fleet *f, struct pick pick, const struct pick
 
 /** Another attempt after one that failed in this pool, within its retry budget? Counted if so. */
 bool fleet_may_retry(struct fleet *f, uint32_t pool) WARN_UNUSED;
+
+/** A dial more, beside others of this pool's race? Counted if so. */
+bool fleet_take_race(struct fleet *f, uint32_t pool) WARN_UNUSED;
+/** It is not dialled after all. */
+void fleet_give_back_race(struct fleet *f, uint32_t pool);
+/** The path won a race against those tried: sticky keys go with it. */
+void fleet_note_winner(struct fleet *f, const struct path *path, const struct tried *others,
+                       const struct pick_key *key);
+/** A pick lost a race after so long: at least so slow it is. */
+void fleet_note_loser(struct fleet *f, struct pick pick, uint64_t us);
 
 /* A member as the API shows it. Texts are valid as long as the fleet. */
 struct member_view {

@@ -68,6 +68,7 @@ struct pool {
 	struct pool_memory *memory;
 	struct pool_queue queue;
 	struct avoided *avoided;               /* while one picks */
+	uint32_t tiers_open;                   /* to the pick under way: those before this one */
 	uint32_t *by_name;                     /* members, sorted by name: with sticky or avoid */
 };
 
@@ -227,6 +228,7 @@ pool_new(const struct policy_pool *conf, uint32_t index, struct pool_memory *mem
 			goto fail;
 	}
 	tiers_fill(p, conf);
+	p->tiers_open = p->n_tiers;
 	if (!balancers_new(p, entries))
 		goto fail;
 	return p;
@@ -345,7 +347,7 @@ set_aside(struct pool *p, struct member *m, bool aside)
 static struct tier *
 active_tier(struct pool *p)
 {
-	for (uint32_t i = 0; i < p->n_tiers; i++) {
+	for (uint32_t i = 0; i < p->tiers_open; i++) {
 		if (p->tiers[i].n_usable > 0)
 			return &p->tiers[i];
 	}
@@ -581,7 +583,7 @@ pick_sticky(struct pool *p, const struct pick_key *key, bool take, uint32_t *mem
 			return result;
 	}
 	enum pool_result result = pick_any(p, key, take, member);
-	if (result == POOL_PICKED && take && !usable && s.key[0] != '\0')
+	if (result == POOL_PICKED && take && !usable && s.key[0] != '\0' && !key->races)
 		pin(p, &s, *member);
 	return result;
 }
@@ -606,15 +608,19 @@ pick_preferred(struct pool *p, const struct pick_key *key, bool take, uint32_t *
 	return result;
 }
 
-/* A retry is no request of its own. */
+/* A retry is no request of its own, nor is another dial of a race. */
 static void
-note_request(struct pool *p, const struct pick *skip, size_t n_skip)
+note_request(struct pool *p, const struct pick *skip, size_t n_skip, const struct pick_key *key)
 {
+	if (key != NULL && key->races)
+		return;
 	for (size_t i = 0; i < n_skip; i++)
 		if (skip[i].pool == p->index)
 			return;
 	pthread_mutex_lock(&p->memory->mutex);
 	budget_note_request(&p->memory->budget, clock_now_ms());
+	if (p->conf->race.count > 0)
+		extra_note_request(&p->memory->extra, p->conf->race.max_extra_percent);
 	pthread_mutex_unlock(&p->memory->mutex);
 }
 
@@ -627,6 +633,56 @@ pool_may_retry(struct pool *p)
 	return may;
 }
 
+bool
+pool_take_race(struct pool *p)
+{
+	pthread_mutex_lock(&p->memory->mutex);
+	bool may = extra_take(&p->memory->extra);
+	pthread_mutex_unlock(&p->memory->mutex);
+	return may;
+}
+
+void
+pool_give_back_race(struct pool *p)
+{
+	pthread_mutex_lock(&p->memory->mutex);
+	extra_give_back(&p->memory->extra);
+	pthread_mutex_unlock(&p->memory->mutex);
+}
+
+static bool
+took_part(const struct pool *p, const struct pick *skip, size_t n_skip, uint32_t member)
+{
+	for (size_t i = 0; i < n_skip; i++)
+		if (skip[i].pool == p->index && skip[i].member == member)
+			return true;
+	return false;
+}
+
+void
+pool_note_winner(struct pool *p, uint32_t member, const struct pick *skip, size_t n_skip,
+                 const struct pick_key *key)
+{
+	struct stickiness s;
+	if (p->conf->sticky.key == KEY_NONE)
+		return;
+	look_up_pin(p, key, false, &s);
+	bool moves = !s.pinned || (s.member != member && took_part(p, skip, n_skip, s.member));
+	if (s.key[0] != '\0' && moves)
+		pin(p, &s, member);
+}
+
+/* A race goes to no tier behind those of its other dials: they may be slow, but they aren't dead. */
+static uint32_t
+tiers_for(const struct pool *p, const struct pick *skip, size_t n_skip, const struct pick_key *key)
+{
+	uint32_t n = 0;
+	for (size_t i = 0; i < n_skip && key != NULL && key->races; i++)
+		if (skip[i].pool == p->index && p->members[skip[i].member].tier >= n)
+			n = p->members[skip[i].member].tier + 1;
+	return n > 0 ? n : p->n_tiers;
+}
+
 enum pool_result
 pool_pick(struct pool *p, const struct pick *skip, size_t n_skip, const struct pick_key *key,
           bool take, uint32_t *member)
@@ -634,15 +690,17 @@ pool_pick(struct pool *p, const struct pick *skip, size_t n_skip, const struct p
 	pthread_mutex_lock(&p->mutex);
 	grow(p);
 	skip_members(p, skip, n_skip, true);
+	p->tiers_open = tiers_for(p, skip, n_skip, key);
 	enum pool_result result;
 	if (take && pool_queue_is_busy(&p->queue) && !(key != NULL && key->has_turn))
 		result = own_status(p).usable ? POOL_BUSY : POOL_NONE;
 	else
 		result = pick_preferred(p, key, take, member);
 	skip_members(p, skip, n_skip, false);
+	p->tiers_open = p->n_tiers;
 	pthread_mutex_unlock(&p->mutex);
 	if (take && result == POOL_PICKED)
-		note_request(p, skip, n_skip);
+		note_request(p, skip, n_skip, key);
 	return result;
 }
 

@@ -8,6 +8,7 @@
  * all taken the answer is "none", since a higher tier stands in for the dead, not for the busy.
  * With sticky a key's requests stay with the member that had the last one while that can be used: of
  * whatever tier and weight. If all its slots are taken another member stands in this once.
+ * A pick for a race stays within the tiers of those that run already, and pins nothing.
  * With avoid, members that fail for the request's destination host are preferred the least: one of
  * them is chosen where without them nobody would be.
  * Life: pool_new -> pool_set_member for each -> pool_pick * n -> pool_free.
@@ -73,6 +74,16 @@ uint32_t pool_waiting(struct pool *p);
 void pool_note_destination(struct pool *p, uint32_t member, const struct pick_key *key, bool served);
 /** Another attempt for a request that failed here, within the retry budget? If so it is counted. */
 bool pool_may_retry(struct pool *p) WARN_UNUSED;
+/** One more dial beside others for a race, within its budget? If so it is counted. */
+bool pool_take_race(struct pool *p) WARN_UNUSED;
+/** It is not dialled after all. */
+void pool_give_back_race(struct pool *p);
+/**
+ * The member won a race for the request: a sticky key goes with it, unless it is pinned to one that
+ * did not take part (skip: those that did).
+ */
+void pool_note_winner(struct pool *p, uint32_t member, const struct pick *skip, size_t n_skip,
+                      const struct pick_key *key);
 /** The member's index by name; false: there is none. */
 bool pool_find_member(const struct pool *p, const char *name, uint32_t *member) WARN_UNUSED;
 /** A member's sessions changed by other means than pool_pick. */

@@ -1,7 +1,7 @@
 /*
  * pool_memory: what a pool knows beyond one policy: the sticky table, who fails for which host,
- * the retry budget, and how often it has chosen each member. It hangs on the pool's board entry, so the pool of the next policy by the
- * same name goes on with it.
+ * the budgets of retries and races, and how often it has chosen each member. It hangs on the pool's
+ * board entry, so the pool of the next policy by the same name goes on with it.
  */
 #ifndef UPSTREAM_POOL_MEMORY_H
 #define UPSTREAM_POOL_MEMORY_H
@@ -23,6 +23,7 @@ struct pool_memory {
 	struct avoid *avoid;
 	pthread_mutex_t mutex;                 /* over what follows; may be taken with a pool's held */
 	struct budget budget;
+	struct extra_budget extra;
 	struct pick_count *picks;              /* by name; those that are held */
 };
 

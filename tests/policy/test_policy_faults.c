@@ -367,10 +367,12 @@ static const struct faulty pools[] = {
 	{ POOL("\"sticky\": {\"key\": ^\"ip\", \"ttl\": ^\"0s\", \"max_entries\": ^0, \"repin\": ^1}"),
 	    "/pools/0/sticky/key: \"client_ip\"|/pools/0/sticky/ttl: from|/pools/0/sticky/max_entries: "
 	    "from 1|/pools/0/sticky/repin: true or false" },
-	{ POOL("^\"race\": {}, \"outlier\": {\"failures\": ^0, \"window\": ^\"0s\", "
+	{ POOL("\"race\": {\"count\": ^1, \"delay\": ^\"61s\", \"max_extra_percent\": ^701}, "
+	       "\"outlier\": {\"failures\": ^0, \"window\": ^\"0s\", "
 	       "\"ejection\": ^\"0s\", \"max_ejected_percent\": ^101}, "
 	       "\"queue\": {\"max\": ^0, \"timeout\": ^\"0s\"}, \"avoid\": {\"failures\": ^1001, \"for\": ^\"0s\"}"),
-	    "/pools/0/race: known but|/pools/0/outlier/failures: from 1 to "
+	    "/pools/0/race/count: from 2 to 8|/pools/0/race/delay: from|/pools/0/race/max_extra_percent: "
+	    "from 0 to 700|/pools/0/outlier/failures: from 1 to "
 	    "100|/pools/0/outlier/window: from|/pools/0/outlier/ejection: from|/pools/0/outlier/max_ejected_percent: "
 	    "from 0|/pools/0/queue/max: from 1|/pools/0/queue/timeout: from|/pools/0/avoid/failures: "
 	    "from 1 to 1000|/pools/0/avoid/for: from" },
