@@ -4,6 +4,8 @@
  */
 #include "base/gss_context.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,10 @@
 
 #include <gssapi/gssapi_ext.h>
 #include <gssapi/gssapi_krb5.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define KEYTAB_KIND "FILE:"
 
 struct gss_context {
 	atomic_uint refs;
@@ -19,7 +25,8 @@ struct gss_context {
 	gss_ctx_id_t ctx;
 	gss_cred_id_t cred;
 	gss_name_t target;
-	char *keytab, *ccache, *principal, *target_text;       /* acceptor: principal is the service */
+	char *keytab, *ccache, *target_text;
+	char *principal;                       /* acceptor: the service */
 	char peer[GSS_PRINCIPAL_MAX];
 	char why[GSS_WHY_MAX];
 };
@@ -83,7 +90,7 @@ gss_context_new_acceptor(const char *keytab, const char *service)
 	struct gss_context *c = context_new(false);
 	if (c == NULL)
 		return NULL;
-	if (!copy_text(&c->keytab, "FILE:", keytab) || !copy_text(&c->principal, "", service)) {
+	if (!copy_text(&c->keytab, KEYTAB_KIND, keytab) || !copy_text(&c->principal, "", service)) {
 		gss_context_free(c);
 		return NULL;
 	}
@@ -106,7 +113,7 @@ gss_context_new_initiator(const struct gss_initiator *i)
 	struct gss_context *c = context_new(true);
 	if (c == NULL)
 		return NULL;
-	if (!copy_text(&c->keytab, "FILE:", i->keytab) || !choose_cache(c, i) ||
+	if (!copy_text(&c->keytab, KEYTAB_KIND, i->keytab) || !choose_cache(c, i) ||
 	    !copy_text(&c->principal, "", i->principal) ||
 	    !copy_text(&c->target_text, "", i->target)) {
 		gss_context_free(c);
@@ -183,6 +190,23 @@ add_element(gss_key_value_set_desc *store, const char *key, const char *value)
 		store->elements[store->count++] = (gss_key_value_element_desc){ key, value };
 }
 
+/*
+ * What an acceptor can't read is not shown to the library, which leaks the name that it looks for
+ * then.
+ */
+static bool
+check_keytab(struct gss_context *c)
+{
+	struct stat what;
+	int fd = open(c->keytab + strlen(KEYTAB_KIND), O_RDONLY | O_CLOEXEC);
+	int error = fd < 0 || fstat(fd, &what) < 0 ? errno : S_ISREG(what.st_mode) ? 0 : EINVAL;
+	if (fd >= 0)
+		close(fd);
+	if (error != 0)
+		snprintf(c->why, sizeof c->why, "the keytab: %s", strerror(error));
+	return error == 0;
+}
+
 static bool
 acquire(struct gss_context *c)
 {
@@ -191,6 +215,8 @@ acquire(struct gss_context *c)
 	gss_OID_set_desc krb5_alone = { 1, (gss_OID)(uintptr_t)gss_mech_krb5 };
 	gss_name_t own = GSS_C_NO_NAME;
 	OM_uint32 minor, ignored;
+	if (!c->initiates && !check_keytab(c))
+		return false;
 	add_element(&store, c->initiates ? "client_keytab" : "keytab", c->keytab);
 	add_element(&store, "ccache", c->ccache);
 	if (c->principal != NULL && !import_name(c, c->principal, kind_of_own_name(c), &own))
@@ -222,7 +248,7 @@ keep_peer(struct gss_context *c, gss_name_t name)
 		return fail(c, "the peer's name", major, minor);
 	bool fits = text.length < sizeof c->peer && memchr(text.value, 0, text.length) == NULL;
 	if (fits)
-		snprintf(c->peer, sizeof c->peer, "%.*s", (int)text.length, (const char *)text.value);
+		memcpy(c->peer, text.value, text.length);      /* zeros follow */
 	(void)gss_release_buffer(&minor, &text);
 	return fits || fail_plainly(c, "the peer's name is too long");
 }
@@ -252,8 +278,8 @@ accept_token(struct gss_context *c, gss_buffer_t in, gss_buffer_t out, OM_uint32
 static OM_uint32
 initiate(struct gss_context *c, gss_buffer_t in, gss_buffer_t out, OM_uint32 *minor, bool *ok)
 {
-	static const OM_uint32 wanted = GSS_C_MUTUAL_FLAG | GSS_C_REPLAY_FLAG | GSS_C_SEQUENCE_FLAG |
-	    GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG;
+	static const OM_uint32 wanted = GSS_C_MUTUAL_FLAG | GSS_C_REPLAY_FLAG |
+	    GSS_C_SEQUENCE_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG;
 	OM_uint32 flags = 0;
 	OM_uint32 major = gss_init_sec_context(minor, c->cred, &c->ctx, c->target,
 	    (gss_OID)(uintptr_t)gss_mech_krb5, wanted, GSS_C_INDEFINITE, GSS_C_NO_CHANNEL_BINDINGS,
@@ -329,7 +355,8 @@ gss_context_wrap(struct gss_context *c, bool secret, const void *bytes, size_t l
 	OM_uint32 minor, ignored;
 	int is_secret = 0;
 	uint8_t *out = NULL;
-	OM_uint32 major = gss_wrap(&minor, c->ctx, secret, GSS_C_QOP_DEFAULT, &given, &is_secret, &made);
+	OM_uint32 major = gss_wrap(&minor, c->ctx, secret, GSS_C_QOP_DEFAULT, &given, &is_secret,
+	    &made);
 	if (major != GSS_S_COMPLETE)
 		(void)fail(c, "sealing", major, minor);
 	else if (secret && !is_secret)
@@ -343,8 +370,8 @@ gss_context_wrap(struct gss_context *c, bool secret, const void *bytes, size_t l
 }
 
 bool
-gss_context_unwrap(struct gss_context *c, bool secret, enum gss_order order, uint8_t *token, size_t len,
-    size_t *at, size_t *n)
+gss_context_unwrap(struct gss_context *c, bool secret, enum gss_order order, uint8_t *token,
+    size_t len, size_t *at, size_t *n)
 {
 	static const OM_uint32 twice = GSS_S_DUPLICATE_TOKEN | GSS_S_OLD_TOKEN;
 	static const OM_uint32 astray = GSS_S_UNSEQ_TOKEN | GSS_S_GAP_TOKEN;

@@ -7,11 +7,11 @@
  *
  * To establish it takes tokens in both directions. A step may block (keytab, replay cache, for an
  * initiator the KDC too), so gss_pool takes them off the loop: 0.1 ms of CPU time for an acceptor.
- * Sealing and opening never do: they are computing alone, as the records of TLS are, and are done on
- * the thread of the connection. For 64 KiB in messages of 16 KiB, aes256-cts-hmac-sha1-96 takes 0.1
- * ms to keep them whole and 0.4 ms to keep them secret, either way; messages of 1 KiB twice and one
- * and a half times that. To hand them to another thread and back would cost more than a message
- * takes, so a relay bounds what it does in a turn instead.
+ * Sealing and opening never do: they are computing alone, as the records of TLS are, and are done
+ * on the thread of the connection. For 64 KiB in messages of 16 KiB, aes256-cts-hmac-sha1-96 takes
+ * 0.1 ms to keep them whole and 0.4 ms to keep them secret, either way; in messages of 1 KiB twice
+ * and one and a half times that. To hand a message to another thread and back would cost as much as
+ * it takes, so a relay bounds what it does in a turn instead.
  * A context is used by one thread at a time: while a step is under way nothing else may touch it.
  *
  * Kerberos alone, no SPNEGO; credentials are never delegated; no name is looked up in the DNS.
@@ -48,7 +48,7 @@ struct gss_initiator {
 	const char *ccache;            /* where they are or go, "FILE:/path"; NULL: keytab: kept in
 	                                  memory, for the process; else the system's default one */
 	const char *principal;         /* whose; NULL: the first of the keytab, or of the cache */
-	const char *target;            /* "rcmd/HOST", with "@REALM" where it isn't the default one */
+	const char *target;            /* "rcmd/HOST", with "@REALM" where it isn't the default */
 };
 /** The side that begins: its first step takes no token. Asks for mutual authentication, replay and
  *  sequence protection, integrity and confidentiality. All is copied. NULL: out of memory. */
@@ -74,7 +74,7 @@ uint8_t *gss_context_wrap(struct gss_context *c, bool secret, const void *bytes,
     size_t room, size_t *token_len) WARN_UNUSED;
 
 enum gss_order {
-	GSS_IN_ORDER,                  /* of a stream: a token twice, late or missing is a failure */
+	GSS_IN_ORDER,                  /* of a stream: one twice, late or missing is a failure */
 	GSS_ANY_ORDER,                 /* of datagrams: only one that came before is */
 };
 /**

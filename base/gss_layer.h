@@ -46,7 +46,7 @@ enum gss_layer_status {
 
 /** Takes bytes of the carrier that somebody else has read. False: out of memory. */
 bool gss_layer_feed(struct gss_layer *l, const void *bytes, size_t len) WARN_UNUSED;
-/** Where to read the carrier's next bytes to, when gss_layer_read said MORE. NULL: out of memory. */
+/** Where to read the carrier's bytes to, when gss_layer_read said MORE. NULL: out of memory. */
 uint8_t *gss_layer_room(struct gss_layer *l, size_t *cap) WARN_UNUSED;
 /** n of them came; 0 where none did. */
 void gss_layer_filled(struct gss_layer *l, size_t n);

@@ -53,7 +53,7 @@ enum stream_status {
 	STREAM_OK,             /* n > 0 bytes went */
 	STREAM_AGAIN,          /* nothing now; the bit is cleared */
 	STREAM_EOF,            /* the peer ended its direction properly (FIN; TLS: close_notify) */
-	/* reset, TLS trouble, no close_notify, a sealed message cut or forged; errno in stream->error */
+	/* reset, no close_notify, a sealed message cut or forged, ...; errno in stream->error */
 	STREAM_ERROR,
 };
 
@@ -124,8 +124,8 @@ struct gss_context *stream_gss_context(const struct stream *s);
 enum stream_status stream_read(struct stream *s, void *out, size_t cap, size_t *n) WARN_UNUSED;
 /**
  * Writes up to len > 0 bytes; a short count is OK and clears STREAM_WRITABLE. Never raises SIGPIPE.
- * With a layer, what follows AGAIN or a short count must begin with the bytes that did not go, and be
- * at least as many.
+ * With a layer, what follows AGAIN or a short count must begin with the bytes that did not go, and
+ * be at least as many.
  */
 enum stream_status stream_write(struct stream *s, const void *bytes, size_t len, size_t *n)
     WARN_UNUSED;
@@ -138,8 +138,8 @@ enum stream_status stream_shut_write(struct stream *s);
 int stream_take_error(struct stream *s);
 
 /**
- * True if the kernel moves its bytes unchanged (kernel TLS too, GSS-API never), so splice(2) may be used in that
- * direction from now on.
+ * True if the kernel moves its bytes unchanged (kernel TLS too, GSS-API never), so splice(2) may be
+ * used in that direction from now on.
  */
 bool stream_can_splice_in(const struct stream *s);
 bool stream_can_splice_out(const struct stream *s);

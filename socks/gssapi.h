@@ -36,7 +36,7 @@ enum gssapi_type {
 };
 
 struct gssapi_message {
-	uint8_t type;                  /* as sent: the caller judges it; known from the second byte on */
+	uint8_t type;                  /* as sent, from the second byte on: the caller judges it */
 	const uint8_t *token;          /* in the parser's input; NULL for ABORT */
 	size_t len;                    /* > 0, but for ABORT */
 };
@@ -58,7 +58,7 @@ void gssapi_write_header(uint8_t *out, enum gssapi_type type, uint16_t len);
 
 /**
  * A proxy's answer to the level that a client asks for: that, but for SELECTIVE (sealed as each end
- * sees fit), which is answered with CONFIDENTIALITY. Negative: it is less than `least`, or no level.
+ * sees fit), which is answered with CONFIDENTIALITY. Negative: it is below `least`, or no level.
  */
 int gssapi_agree(uint8_t asked, enum gssapi_protection least);
 

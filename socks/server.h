@@ -29,7 +29,7 @@
 enum shake_result {
 	SHAKE_MORE,            /* send out, feed again when more has come */
 	SHAKE_AUTH,            /* username and password are there: admit or deny, then feed again */
-	SHAKE_TOKEN,           /* token: for the security context: give_token or deny, then feed again */
+	SHAKE_TOKEN,           /* token: for the context: give_token or deny, then feed again */
 	SHAKE_LEVEL,           /* token: a level, as sent: agree or deny, then feed again */
 	SHAKE_ASKED,         /* request is filled in; what is left in `in` is the client's stream */
 	/* send out (an answer, where the protocol has one), then close; verdict says why */
@@ -50,8 +50,8 @@ struct socks_server_options {
 
 /*
  * How methods show on the wire. SOCKS5: gssapi where it is allowed and offered, else userpass, else
- * none. HTTP: credentials must be given where userpass is the only one; where they are given they are checked.
- * SOCKS4 has none. ident looks like none: the session asks identd after ASKED, where `admitted` is
+ * none. HTTP: credentials must be given where userpass is the only one; where they are given they
+ * are checked. SOCKS4 has none. ident looks like none: the session asks identd after ASKED, where `admitted` is
  * false and its policy says so.
  */
 
@@ -109,8 +109,8 @@ void socks_server_deny(struct socks_server *s, struct buffer *out);
 /**
  * The one answer to the request; bound may be NULL (zeros are sent). Granted or not, it is
  * complete. Between AUTH, TOKEN or LEVEL and what goes on it refuses for another reason than the
- * credentials. At any other time it says nothing: before a request there is nothing to answer, and after BAD the answer is
- * out.
+ * credentials. At any other time it says nothing: before a request there is nothing to answer, and
+ * after BAD the answer is out.
  */
 void
 socks_server_reply(const struct socks_server *s, enum verdict v, const struct endpoint *bound,

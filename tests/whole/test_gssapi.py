@@ -461,6 +461,19 @@ RUBBISH = [
 ]
 
 
+def test_a_keytab_that_is_gone_and_back(front, alice, realm, folder, serve):
+    """What the file holds counts from client to client."""
+    keytab, target = folder / "moving.keytab", serve(h.echo)
+    keytab.write_bytes(realm.keytab("rcmd").read_bytes())
+    proxy = front(keytab=str(keytab))
+    keytab.rename(folder / "away")
+    c = alice(proxy)
+    assert not c.establish() and c.is_over()
+    assert "No such file" in refusals(proxy)[0]
+    (folder / "away").rename(keytab)
+    assert granted(alice(proxy).enter(g.INTEGRITY), target)
+
+
 @pytest.mark.parametrize("data", [data for _, data in RUBBISH], ids=[what for what, _ in RUBBISH])
 def test_rubbish_for_a_token(front, data):
     proxy = front()
