@@ -250,13 +250,13 @@ publishing_done(struct gather *g, bool incomplete)
 	struct change *ch = c->change;
 	const struct policy *p = x->revision->policy;
 	char etag[sizeof p->etag];
+	if (ch == NULL)
+		return;                        /* abandoned: the router stops, and much of it has gone */
 	if (incomplete)
 		log_say(LOG_WARN, "a worker has not taken up revision %llu yet", (unsigned long long)p->revision);
 	snprintf(etag, sizeof etag, "%s", p->etag);
 	struct control_policy_answer a = { .result = CONTROL_PUT_OK, .revision = p->revision, .etag = etag };
 	put_in_force(c, revision_ref(x->revision));
-	if (ch == NULL)
-		return;                        /* abandoned: the router stops */
 	c->change = NULL;
 	change_answer(c, ch, &a);
 	next_change(c);

@@ -367,8 +367,9 @@ def test_a_drain_serves_those_who_had_come(run, serve):
     assert router.wait() == 0
 
 
-def test_a_drain_ends_health_checks_and_reloads(run, started):
-    """Nothing that goes on beside sessions holds it up."""
+@pytest.mark.parametrize("n", range(5))
+def test_a_drain_ends_health_checks_and_reloads(run, started, n):
+    """Nothing that goes on beside sessions holds it up; nor does a reload that comes to its end while all is being taken down."""
     silent = started(h.SilentPort())
     router = run(h.policy(
         upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{silent.port}"}],
