@@ -460,13 +460,30 @@ stream_take_error(struct stream *s)
 
 /* ---- TLS ---- */
 
-void
+/* What lay on top lies below from now on. */
+static bool
+sink_gss(struct stream *s)
+{
+	struct tls *sealed = s->gss == NULL ? NULL : tls_new_sealed(s->gss, s->fd, s->tls);
+	if (s->gss != NULL && sealed == NULL)
+		return false;
+	if (sealed != NULL)
+		s->tls = sealed;
+	s->gss = NULL;
+	return true;
+}
+
+bool
 stream_start_tls(struct stream *s, struct tls *tls)
 {
-	assert(s->gss == NULL);
+	if (!sink_gss(s)) {
+		tls_free(tls);
+		return false;
+	}
 	if (s->tls != NULL)
 		tls_stack(tls, s->tls);
 	s->tls = tls;
+	return true;
 }
 
 enum stream_status
@@ -497,9 +514,9 @@ bool
 stream_start_gss(struct stream *s, const struct gss_layer_options *o, const void *early,
     size_t early_len)
 {
-	assert(stream_is_open(s) && s->gss == NULL);
+	assert(stream_is_open(s));
 	struct gss_layer *layer = gss_layer_new(o);
-	if (layer == NULL || !gss_layer_feed(layer, early, early_len)) {
+	if (layer == NULL || !gss_layer_feed(layer, early, early_len) || !sink_gss(s)) {
 		gss_layer_free(layer);
 		return false;
 	}

@@ -18,7 +18,8 @@
  * With TLS, READABLE stays set until OpenSSL itself found the socket empty: bytes inside it make no
  * event. With GSS-API it is set as long as a whole message waits inside the layer, too.
  *
- * Layers lie on the socket in this order: TLS (within TLS, ...), then GSS-API.
+ * Layers lie on the socket in any order, one on the other. A GSS layer that another layer lies on is
+ * a part of `tls` from then on.
  *
  * Life: stream_init -> stream_open -> read/write -> stream_close (event_del before close; any
  * state; twice is fine).
@@ -65,7 +66,7 @@ struct stream {
 	struct event event;
 	struct loop *loop;
 	struct tls *tls;       /* NULL: plain */
-	struct gss_layer *gss; /* above it; NULL: none */
+	struct gss_layer *gss; /* on top; NULL: none is */
 	stream_cb *on_ready;
 	void *arg;
 	int fd;                /* -1: closed */
@@ -98,9 +99,10 @@ bool stream_move(struct stream *to, struct stream *from) WARN_UNUSED;
 
 /**
  * Wraps what follows in TLS; takes tls. The handshake is driven by stream_handshake. On a TLS
- * stream: TLS within TLS. Not on one with a GSS layer.
+ * stream: TLS within TLS; on one with a GSS layer: within that.
+ * @return false: out of memory, tls is freed; never on a stream without a GSS layer
  */
-void stream_start_tls(struct stream *s, struct tls *tls);
+bool stream_start_tls(struct stream *s, struct tls *tls);
 /**
  * STREAM_OK when the TLS handshake is done (at once for a plain stream), AGAIN, or ERROR (text:
  * tls_error_text).
@@ -108,7 +110,7 @@ void stream_start_tls(struct stream *s, struct tls *tls);
 enum stream_status stream_handshake(struct stream *s) WARN_UNUSED;
 /**
  * Seals all that follows, both ways, with an established context, which is taken, on failure too.
- * Once. The owner has written all that was to go unsealed. early: what it has read of the sealed
+ * On one that is sealed already: within that. The owner has written all that was to go unsealed. early: what it has read of the sealed
  * bytes already; they may make the stream READABLE, without a callback.
  * @return false: out of memory, or the context can't seal
  */

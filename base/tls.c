@@ -8,6 +8,7 @@
 #include "base/tls.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include "base/gss_carrier.h"
+
 enum { ALPN_MAX = 64, WHY_MAX = 200 };
 
 struct tls_context {
@@ -30,7 +33,8 @@ struct tls_context {
 };
 
 struct tls {
-	SSL *ssl;
+	SSL *ssl;                              /* NULL: sealed */
+	struct gss_carrier *sealed;            /* no TLS at all, but a layer that TLS may lie on */
 	struct tls_context *context;
 	struct tls *below;                     /* NULL: the socket */
 	int error;                             /* of the last failure */
@@ -262,6 +266,7 @@ tls_free(struct tls *t)
 	while (t != NULL) {
 		struct tls *below = t->below;
 		SSL_free(t->ssl);
+		gss_carrier_free(t->sealed);
 		tls_context_free(t->context);
 		free(t);
 		t = below;
@@ -356,17 +361,125 @@ outcome_of_sending(struct tls *t, int result)
 	return status;
 }
 
+/* ---- on a sealed layer ---- */
+
+struct tls *
+tls_new_sealed(struct gss_layer *l, int fd, struct tls *below)
+{
+	struct tls *t = calloc(1, sizeof *t);
+	if (t == NULL || (t->sealed = gss_carrier_new(l, fd, below)) == NULL) {
+		free(t);
+		return NULL;
+	}
+	t->below = below;
+	t->established = true;
+	return t;
+}
+
+static enum tls_status
+outcome_of_sealed(struct tls *t, enum tls_status status)
+{
+	if (status != TLS_FAILED)
+		return status;
+	return fail(t, gss_carrier_error(t->sealed), "what Kerberos seals was broken off or forged");
+}
+
+/* A BIO of OpenSSL's whose bytes pass the layer below. */
+
+static int
+bio_result(BIO *bio, const struct tls *below, enum tls_status status, size_t n)
+{
+	BIO_clear_retry_flags(bio);
+	switch (status) {
+	case TLS_OK:
+		return (int)n;
+	case TLS_WANT_READ:
+		BIO_set_retry_read(bio);
+		return -1;
+	case TLS_WANT_WRITE:
+		BIO_set_retry_write(bio);
+		return -1;
+	case TLS_EOF:
+		errno = 0;
+		return 0;
+	case TLS_FAILED:
+		break;
+	}
+	errno = tls_error(below);
+	return -1;
+}
+
+static int
+bio_read(BIO *bio, char *out, int cap)
+{
+	struct tls *below = BIO_get_data(bio);
+	size_t n = 0;
+	enum tls_status status = cap > 0 ? tls_read(below, out, (size_t)cap, &n) : TLS_WANT_READ;
+	return bio_result(bio, below, status, n);
+}
+
+static int
+bio_write(BIO *bio, const char *bytes, int len)
+{
+	struct tls *below = BIO_get_data(bio);
+	size_t n = 0;
+	enum tls_status status = len > 0 ? tls_write(below, bytes, (size_t)len, &n) : TLS_WANT_WRITE;
+	return bio_result(bio, below, status, n);
+}
+
+static long
+bio_control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)bio, (void)number, (void)pointer;
+	return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *sealed_method;
+
+static void
+make_sealed_method(void)
+{
+	sealed_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sealed");
+	if (sealed_method == NULL)
+		return;
+	BIO_meth_set_read(sealed_method, bio_read);
+	BIO_meth_set_write(sealed_method, bio_write);
+	BIO_meth_set_ctrl(sealed_method, bio_control);
+}
+
+static BIO *
+bio_of_sealed(struct tls *below)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, make_sealed_method);
+	BIO *bio = sealed_method == NULL ? NULL : BIO_new(sealed_method);
+	if (bio == NULL)
+		return NULL;
+	BIO_set_data(bio, below);
+	BIO_set_init(bio, 1);
+	return bio;
+}
+
+static BIO *
+bio_of_tls(struct tls *below)
+{
+	BIO *bio = BIO_new(BIO_f_ssl());
+	if (bio != NULL)
+		BIO_set_ssl(bio, below->ssl, BIO_NOCLOSE);
+	return bio;
+}
+
+/* ---- a connection ---- */
+
 void
 tls_stack(struct tls *t, struct tls *below)
 {
-	BIO *bio = BIO_new(BIO_f_ssl());
+	BIO *bio = below->sealed != NULL ? bio_of_sealed(below) : bio_of_tls(below);
 	t->below = below;
-	if (bio == NULL) {
+	if (bio == NULL)
 		(void)fail(t, ENOMEM, "out of memory");
-		return;
-	}
-	BIO_set_ssl(bio, below->ssl, BIO_NOCLOSE);
-	SSL_set_bio(t->ssl, bio, bio);
+	else
+		SSL_set_bio(t->ssl, bio, bio);
 }
 
 enum tls_status
@@ -387,6 +500,8 @@ tls_read(struct tls *t, void *out, size_t cap, size_t *n)
 {
 	if (t->read_failed)
 		return TLS_FAILED;
+	if (t->sealed != NULL)
+		return outcome_of_sealed(t, gss_carrier_read(t->sealed, out, cap, n));
 	prepare(t);
 	return outcome(t, SSL_read_ex(t->ssl, out, cap, n));
 }
@@ -396,6 +511,8 @@ tls_write(struct tls *t, const void *bytes, size_t len, size_t *n)
 {
 	if (t->write_failed)
 		return TLS_FAILED;
+	if (t->sealed != NULL)
+		return outcome_of_sealed(t, gss_carrier_write(t->sealed, bytes, len, n));
 	prepare(t);
 	return outcome_of_sending(t, SSL_write_ex(t->ssl, bytes, len, n));
 }
@@ -406,6 +523,12 @@ tls_shut_write(struct tls *t)
 	for (; t != NULL; t = t->below) {
 		if (t->write_failed)
 			return TLS_FAILED;
+		if (t->sealed != NULL) {
+			enum tls_status flushed = outcome_of_sealed(t, gss_carrier_flush(t->sealed));
+			if (flushed != TLS_OK)
+				return flushed;
+			continue;
+		}
 		if (t->notified || !t->established)
 			continue;
 		prepare(t);

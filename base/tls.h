@@ -20,6 +20,7 @@
 
 struct tls_context;
 struct tls;
+struct gss_layer;
 
 struct tls_options {
 	bool server;
@@ -56,6 +57,11 @@ enum tls_status {
 	TLS_FAILED,            /* for good: tls_error, tls_error_text */
 };
 
+/**
+ * What TLS may be stacked on though it is none: a GSS layer, which is taken, on the socket or on
+ * `below`, which it owns then. NULL: out of memory, and neither was taken.
+ */
+struct tls *tls_new_sealed(struct gss_layer *l, int fd, struct tls *below) WARN_UNUSED;
 /**
  * From now on t talks through `below` (which it owns then) instead of the socket: TLS within TLS.
  */

@@ -147,16 +147,12 @@ start_tls(struct attempt *a, struct tls_context *context)
 		fail_here(a, VERDICT_UPSTREAM_GARBAGE, "it spoke before TLS began");
 		return false;
 	}
-	if (stream_gss_context(a->stream) != NULL) {
-		fail_here(a, VERDICT_UPSTREAM_TLS, "no TLS within what Kerberos seals");
-		return false;
-	}
 	struct tls *tls = tls_new(context, a->stream->fd, host);
-	if (tls == NULL) {
+	/* within the TLS of a hop before, or what it seals, where there is such a one */
+	if (tls == NULL || !stream_start_tls(a->stream, tls)) {
 		attempt_fail_no_memory(a);
 		return false;
 	}
-	stream_start_tls(a->stream, tls); /* within the TLS of a hop before, where there is one */
 	a->stage = DIAL_TLS;
 	a->tls_began_us = clock_now_us();
 	return true;
@@ -462,10 +458,6 @@ start_talk(struct attempt *a)
 	};
 	if (buffer_len(&a->shake->in) > 0) {
 		fail_here(a, VERDICT_UPSTREAM_GARBAGE, "it spoke before it was told who we are");
-		return false;
-	}
-	if (stream_gss_context(a->stream) != NULL) {
-		fail_here(a, VERDICT_UPSTREAM_AUTH, "no Kerberos within what Kerberos seals");
 		return false;
 	}
 	a->shake->talk = d->gss == NULL ? NULL : gss_talk_new(&plan);

@@ -1,5 +1,6 @@
 """A real Kerberos: a KDC of MIT's on a free port of loopback, with a database, keytabs and tickets that end with the test."""
 import subprocess
+import time
 
 import harness as h
 
@@ -90,8 +91,11 @@ class Kerberos:
         return path
 
     def wait_expired(self, ccache):
+        """Until nobody takes its ticket: to the library it is good to the end of the second in which it expires."""
         h.wait_until("the ticket to expire", lambda: subprocess.run(
             [h.need("klist"), "-s", "-c", ccache], env={**h.os.environ, **self.env}, timeout=h.DEADLINE * h.SLOW).returncode != 0)
+        expired = int(time.time())
+        h.wait_until("that second to be over", lambda: time.time() > expired + 1)
 
     def change_key(self, *services):
         """Tickets given out from now on are for keys that no keytab has."""
