@@ -120,15 +120,24 @@ watch_file(struct watch *w, struct watched *f, const char *path)
 	return f->wd >= 0;
 }
 
+static bool
+watch_next(struct watch *w, const char *path)
+{
+	return watch_file(w, &w->files[w->n++], path);
+}
+
 void
 watch_files(struct watch *w, const char *const *paths, size_t n)
 {
+	char real[PATH_MAX];
 	forget_files(w);
-	if (n == 0 || (w->files = calloc(n, sizeof *w->files)) == NULL)
+	if (n == 0 || (w->files = calloc(2 * n, sizeof *w->files)) == NULL)
 		return;
 	for (size_t i = 0; i < n; i++) {
-		if (!watch_file(w, &w->files[i], paths[i]))
+		bool ok = watch_next(w, paths[i]);
+		if (realpath(paths[i], real) != NULL && strcmp(real, paths[i]) != 0)
+			ok = watch_next(w, real) && ok;
+		if (!ok)
 			log_say(LOG_WARN, "changes of %s will not be noticed", paths[i]);
-		w->n++;
 	}
 }

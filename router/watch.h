@@ -2,6 +2,7 @@
  * watch: tells the control thread when one of the files that the policy names has changed (sets, users).
  *
  * Directories are watched, not files, since editors replace a file by renaming; what comes within WATCH_SETTLE_MS is one change.
+ * Of a symbolic link both it and the file that it leads to are watched.
  */
 #ifndef ROUTER_WATCH_H
 #define ROUTER_WATCH_H

@@ -335,6 +335,31 @@ def test_set_files_are_taken_up(run, serve, folder, write):
     h.wait_until("both to be allowed", lambda: (ask("a.ads.test"), ask("127.0.0.1")) == (0, 0))
 
 
+def test_a_set_file_behind_a_link_is_taken_up(run, folder):
+    """When the file changes that the link leads to, and when the link leads elsewhere."""
+    lists = folder / "lists"
+    lists.mkdir()
+    names = lists / "names.txt"
+    names.write_text("a.test\n")
+    (folder / "names.txt").symlink_to(names)
+    router = run(h.policy(sets=[{"name": "names", "type": "domain", "file": "names.txt"}],
+                          rules=[{"match": {"set": ["names"]}, "route": "reject"}],
+                          upstreams=[{"name": "up", "url": "socks5://127.0.0.1:1"}], default_route="up"))
+
+    def rejected(host):
+        return router.get(f"/v1/explain?to={host}:80")["route"] == "reject"
+
+    assert rejected("a.test")
+    write_by_renaming(names, "b.test\n")
+    h.wait_until("the file to be taken up", lambda: rejected("b.test"))
+    (lists / "other.txt").write_text("c.test\n")
+    (folder / "new").symlink_to(lists / "other.txt")
+    (folder / "new").rename(folder / "names.txt")
+    h.wait_until("the other file to be taken up", lambda: rejected("c.test"))
+    write_by_renaming(lists / "other.txt", "d.test\n")
+    h.wait_until("the other file's change to be taken up", lambda: rejected("d.test"))
+
+
 def test_a_listener_on_both_families_reloads(run):
     """The same port on 127.0.0.1 and ::1 are two listeners; one may go without the other."""
     port = h.free_port()
