@@ -445,6 +445,10 @@ call_answer_nothing(struct call *c)
 void
 call_answer_stream(struct call *c, const struct call_stream *stream)
 {
+	if (c->answered) {
+		stream->over(stream->arg);
+		return;
+	}
 	pthread_mutex_lock(&c->all->lock);
 	c->all->unsent++;
 	c->is_unsent = true;

@@ -26,7 +26,8 @@ struct admin *admin_start(struct control *c, const struct endpoint *listen, int 
 int admin_socket(const struct admin *a);
 /**
  * Another process accepts there now: requests under way are answered, streams of events end so
- * that their clients go to the other one, new requests are not taken. Any thread.
+ * that their clients go to the other one, new requests are not taken. By the thread that started
+ * it.
  */
 void admin_quiesce(struct admin *a);
 void admin_stop(struct admin *a); /* NULL is fine */
