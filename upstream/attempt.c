@@ -74,9 +74,7 @@ on_deadline(struct deadline *d)
 	else if (attempt_is_direct(a))
 		attempt_fail(a, VERDICT_TIMEOUT, -1, "no answer in time");
 	else
-		attempt_fail_hop(a, VERDICT_UPSTREAM_FAILED, a->at,
-				 a->stage == DIAL_CONNECT || a->deferred ? "unreachable" : "silent",
-				 "no answer in time");
+		walk_fail_late(a);
 	attempt_go_on(a);
 }
 

@@ -183,6 +183,8 @@ bool walk_talk(struct attempt *a);
 bool walk_step(struct attempt *a);
 /** The PROXY header to the one at a->at, where it wants one. False: the attempt ended. */
 bool walk_send_proxy(struct attempt *a);
+/** No time is left for the hop at a->at, be it to be reached, to speak, or for Kerberos to. */
+void walk_fail_late(struct attempt *a);
 void walk_drop(struct attempt *a); /* gives the memory of the walk back */
 
 /* dial_pipeline.c */

@@ -535,6 +535,17 @@ walk_step(struct attempt *a)
 }
 
 void
+walk_fail_late(struct attempt *a)
+{
+	bool unreachable = a->stage == DIAL_CONNECT || a->deferred;
+	if (a->shake != NULL && a->shake->talk != NULL && gss_talk_awaits_kerberos(a->shake->talk))
+		fail_here(a, VERDICT_UPSTREAM_FAILED, "no Kerberos credentials: no answer in time");
+	else
+		attempt_fail_hop(a, VERDICT_UPSTREAM_FAILED, a->at,
+				 unreachable ? "unreachable" : "silent", "no answer in time");
+}
+
+void
 walk_drop(struct attempt *a)
 {
 	if (a->shake != NULL)
