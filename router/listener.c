@@ -100,6 +100,7 @@ accept_failed(struct listener *l, int error)
 	switch (error) {
 	case EAGAIN:
 		l->accepts = 1;
+		l->in_a_row = 0;
 		return false;
 	case EMFILE:
 	case ENFILE:
@@ -179,16 +180,29 @@ accept_one(struct listener *l)
 	return true;
 }
 
+/* accept(2) in vain costs as much as a send, so more than one is tried only where clients have been waiting turn after turn. */
+static void
+adapt_accepts(struct listener *l)
+{
+	uint64_t turn = loop_turns(l->worker->loop);
+	if (turn != l->turn + 1) {
+		l->accepts = 1;
+		l->in_a_row = 0;
+	} else if (++l->in_a_row % LISTENER_PATIENCE == 0 && l->accepts < LISTENER_ACCEPTS_MAX) {
+		l->accepts *= 2;
+	}
+	l->turn = turn;
+}
+
 static void
 on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
 	(void)fd, (void)what;
+	adapt_accepts(l);
 	for (unsigned i = 0; i < l->accepts; i++)
 		if (!accept_one(l))
 			return;
-	if (l->accepts < LISTENER_ACCEPTS_MAX)
-		l->accepts *= 2;
 }
 
 struct listener *

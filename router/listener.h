@@ -22,7 +22,7 @@
 
 struct worker;
 
-enum { LISTENER_ACCEPTS_MAX = 16, LISTENER_RETRY_MS = 50, LISTENER_WARN_MS = 60000 };
+enum { LISTENER_ACCEPTS_MAX = 16, LISTENER_PATIENCE = 2, LISTENER_RETRY_MS = 50, LISTENER_WARN_MS = 60000 };
 
 struct listener {
 	struct list link;                      /* in worker->listeners */
@@ -32,6 +32,8 @@ struct listener {
 	unsigned socket;                       /* of the front's */
 	uint32_t index;                        /* in the policy in force */
 	unsigned accepts;                      /* a turn */
+	unsigned in_a_row;                     /* turns that found a client, one after the other, */
+	uint64_t turn;                         /* this the last of them */
 	bool paused;
 	bool warned;
 	uint64_t warned_ms;
