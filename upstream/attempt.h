@@ -72,7 +72,7 @@ struct attempt {
 	bool fresh;         /* made again with one of its own, as that was dead */
 	bool in_full;       /* made again with each answer awaited */
 	bool halved;        /* the deadline that is set leaves time for that */
-	bool decides;       /* it failed with the destination's own answer: none is looked for beside it */
+	bool decides;       /* it failed with the destination's own answer: no other is awaited */
 	bool pipeline_proven; /* every hop of pipelined has taken it before */
 	uint8_t n_said;       /* hops that have been spoken to */
 	uint16_t pipelined;   /* bit of each hop that is told all at once, with the next behind it */

@@ -43,9 +43,9 @@ struct dial {
 	struct tried tried;
 	uint8_t n_attempts, n_raced; /* of n_attempts those that were begun beside others */
 	bool telling;                /* the callback runs */
-	uint32_t race_pool;          /* whose race it is, while `race` is set or after it was */
+	uint32_t race_pool;          /* whose race it is, once `race` was set */
 	struct deadline race;        /* when another attempt joins those that run */
-	struct list attempts;        /* those that run, the oldest first; at the end the one that decided */
+	struct list attempts; /* those that run, the oldest first; at the end who decided */
 	struct attempt first;        /* in the caller's stream */
 	/* from first.result on the slab leaves what was there before */
 	struct dial_request request; /* what it points to is copied below */

@@ -1,15 +1,15 @@
 /*
- * dial_race: several attempts of one dial side by side, where a pool races its members: when the next
- * one joins, who wins, and how the others end. See dial.h.
+ * dial_race: several attempts of one dial side by side, where a pool races its members: when the
+ * next one joins, who wins, and how the others end. See dial.h.
  *
  *   0            delay         2 * delay
  *   |--- first ----------------------------
  *                |--- second --------------      up to `count` of them; the first that is
  *                              |--- third -      granted ends the others
  *
- * The race is that of the first pool on the path that has one, counted from the outside and from the
- * first hop on; each attempt goes the whole way, so in a chain all hops are dialled again. Only a
- * CONNECT is raced. A further attempt takes a slot that is free, and never waits for one.
+ * The race is that of the first pool on the path that has one, counted from the outside and from
+ * the first hop on; each attempt goes the whole way, so in a chain all hops are dialled again. Only
+ * a CONNECT is raced. A further attempt takes a slot that is free, and never waits for one.
  *
  * Who loses has done nothing wrong: no failure is counted. But it was waited for, and for
  * least_latency it is at least so slow. Who fails is as at fault as ever, and the pool's retry puts

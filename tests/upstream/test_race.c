@@ -8,7 +8,9 @@
 #include "tests/base/certificates.h"
 #include "tests/upstream/dial_bench.h"
 #include "tests/upstream/peer.h"
+#include "upstream/budget.h"
 #include "upstream/dial.h"
+#include "upstream/warm.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -409,6 +411,23 @@ test_retry_beside(void **state)
 	assert_speaks_to(s, 2);
 }
 
+/* So is the first one's, which does not go where the second one is. */
+static void
+test_retry_of_the_first(void **state)
+{
+	struct stage *s = *state;
+	load_three(s, SILENT, SILENT, GRANTS, "'race': {}, 'retry': {'attempts': 1}");
+	s->bench.request.timeout_ms = DELAY_MS + 2 * WHEEL_TICK_MS;
+	start(s);
+	pass_delay(s);
+	pass_ms(2 * WHEEL_TICK_MS);
+	bench_finish(&s->bench, VERDICT_GRANTED);
+	assert_path(s, "c");
+	assert_attempts(s, 3, 1, false);
+	assert_int_equal(failures(s, "a"), 1);
+	assert_int_equal(peer_accepted(s->peers[1]), 1);
+}
+
 /* Retries are counted over all that run. */
 static void
 test_retries_used_up(void **state)
@@ -475,6 +494,25 @@ test_budget(void **state)
 		dial_cancel(x);
 	}
 	await_accepted(s, 1, 3);
+}
+
+/* What goes unused is saved, but not without end; and 0 is none at all. */
+static void
+test_budget_is_bounded(void **state)
+{
+	struct extra_budget b = { 0 };
+	(void)state;
+	assert_false(extra_take(&b));
+	for (int i = 0; i < 10 * EXTRA_SAVED_MAX; i++)
+		extra_note_request(&b, 700);
+	for (int i = 0; i < EXTRA_SAVED_MAX; i++)
+		assert_true(extra_take(&b));
+	assert_false(extra_take(&b));
+	extra_give_back(&b);
+	assert_true(extra_take(&b));
+	for (int i = 0; i < 1000; i++)
+		extra_note_request(&b, 0);
+	assert_false(extra_take(&b));
 }
 
 static void
@@ -632,7 +670,8 @@ test_one_name_for_both(void **state)
 {
 	struct stage *s = *state;
 	struct endpoint addr;
-	unsigned a = add_peer(s, "<04010050cb00710900"), b = add_peer(s, "<04010050cb00710900 >005a0000000000000000");
+	unsigned a = add_peer(s, SILENT);
+	unsigned b = add_peer(s, "<04010050cb00710900 >005a0000000000000000");
 	bench_load(&s->bench,
 		   "'upstreams': [{'name': 'a', 'url': 'socks4://127.0.0.1:%u'}, {'name': 'b', 'url': "
 		   "'socks4://127.0.0.1:%u'}], 'pools': [{'name': 'p', 'balance': 'first', 'members': "
@@ -648,6 +687,32 @@ test_one_name_for_both(void **state)
 }
 
 /* ---- what is around it ---- */
+
+/* The one that joins may take a connection that was kept ready, and wins with that. */
+static void
+test_winner_from_warm(void **state)
+{
+	struct stage *s = *state;
+	unsigned a = add_peer(s, SILENT), b = add_peer(s, GRANTS);
+	bench_load(&s->bench,
+		   "'upstreams': [{'name': 'a', 'url': 'socks5://127.0.0.1:%u'}, {'name': 'b', 'url': "
+		   "'socks5://127.0.0.1:%u', 'warm': 1}], 'pools': [{'name': 'p', 'balance': 'first', "
+		   "'members': ['a', 'b'], 'race': {}}]", a, b);
+	peer_play_later(s->peers[1], SILENT); /* with the next one that is kept ready */
+	dialer_keep_warm(s->bench.dialer, s->bench.fleet, 1);
+	for (int i = 0; i < 500 && warm_ready(s->bench.dialer->warm, 1) == 0; i++)
+		loop_turn(s->bench.loop, 10);
+	start(s);
+	assert_int_equal(peer_accepted(s->peers[1]), 1);
+	pass_ms(DELAY_MS + WHEEL_TICK_MS);
+	bench_finish(&s->bench, VERDICT_GRANTED);
+	assert_path(s, "b");
+	assert_attempts(s, 2, 1, true);
+	assert_int_equal((int)bench_entry(&s->bench, "b")->ewma_us, 0); /* no connect was measured */
+	dialer_keep_warm(s->bench.dialer, NULL, 1);
+	for (int i = 0; i < 500 && bench_entry(&s->bench, "b")->warm > 0; i++)
+		loop_turn(s->bench.loop, 10);
+}
 
 /* In a chain the whole way is gone again, and it is the pool's pick that differs. */
 static void
@@ -805,10 +870,12 @@ main(void)
 		TEST(test_both_fail),
 		TEST(test_second_goes_on_alone),
 		TEST(test_retry_beside),
+		TEST(test_retry_of_the_first),
 		TEST(test_retries_used_up),
 		TEST(test_failure_before_the_delay),
 		TEST(test_destination_decides),
 		TEST(test_budget),
+		cmocka_unit_test(test_budget_is_bounded),
 		TEST(test_no_free_slot),
 		TEST(test_within_the_tier),
 		TEST(test_what_is_not_raced),
@@ -817,6 +884,7 @@ main(void)
 		TEST(test_no_memory_to_join),
 		TEST(test_no_memory_for_the_handshake),
 		TEST(test_one_name_for_both),
+		TEST(test_winner_from_warm),
 		TEST(test_pool_in_a_chain),
 		TEST(test_pool_of_pools),
 		TEST(test_sticky),

@@ -49,8 +49,10 @@ def in_parallel(p, n, at_once):
 def test_a_member_that_stalls(run, started, script):
     p = racing(run, started, {"a": stalls(*script), "b": None})
     began = time.monotonic()
-    assert p.ask() == ["b"]
+    assert p.hold() == ["b"]
     assert time.monotonic() - began >= 0.2
+    assert [c["path"] for c in p.router.get("/v1/connections")["connections"]] == [["b"]]
+    p.let_go("b")
     assert p.servers["a"].noted(1) == ["left"]
     p.router.wait_idle()
     a = p.router.upstream("a")
