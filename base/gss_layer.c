@@ -55,6 +55,12 @@ gss_layer_context(const struct gss_layer *l)
 	return l->conf.context;
 }
 
+bool
+gss_layer_is_secret(const struct gss_layer *l)
+{
+	return l->conf.secret;
+}
+
 /* ---- frames that come ---- */
 
 /* What lies at the head. OK: a whole frame, of a token of *len bytes. */

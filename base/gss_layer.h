@@ -37,6 +37,7 @@ struct gss_layer_options {
 struct gss_layer *gss_layer_new(const struct gss_layer_options *o) WARN_UNUSED;
 void gss_layer_free(struct gss_layer *l);      /* NULL is fine */
 struct gss_context *gss_layer_context(const struct gss_layer *l);
+bool gss_layer_is_secret(const struct gss_layer *l);
 
 enum gss_layer_status {
 	GSS_LAYER_OK,

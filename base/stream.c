@@ -533,6 +533,12 @@ stream_gss_context(const struct stream *s)
 	return s->gss != NULL ? gss_layer_context(s->gss) : NULL;
 }
 
+bool
+stream_gss_is_secret(const struct stream *s)
+{
+	return s->gss != NULL && gss_layer_is_secret(s->gss);
+}
+
 /* ---- splice ---- */
 
 bool

@@ -118,6 +118,8 @@ bool stream_start_gss(struct stream *s, const struct gss_layer_options *o, const
     size_t early_len) WARN_UNUSED;
 /** The context that seals the stream, for datagrams that belong to it; NULL: none does. */
 struct gss_context *stream_gss_context(const struct stream *s);
+/** Does it keep them secret, too? */
+bool stream_gss_is_secret(const struct stream *s);
 
 /**
  * Reads up to cap > 0 bytes. Once it said EOF it says so again (ERROR where a reset comes after

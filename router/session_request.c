@@ -71,7 +71,7 @@ session_associate(struct session *s)
 		.client = &client,
 		.user = sh->user,
 		.session = sh->session,
-		.seal = { stream_gss_context(&s->client), sh->protection == GSSAPI_CONFIDENTIALITY },
+		.seal = { stream_gss_context(&s->client), stream_gss_is_secret(&s->client) },
 	};
 	if ((s->association = association_new(&q, &told, &why)) == NULL) {
 		session_refuse(s, why);

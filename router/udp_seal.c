@@ -20,38 +20,52 @@ udp_seal_open(const struct udp_seal *s, struct udp_datagram *d)
 	return true;
 }
 
-/* Header and payload in one piece. */
+/* Header and payload in one piece; there is always memory to return. */
 static uint8_t *
-join(const struct udp_parcel *parcel, size_t *len)
+join(const uint8_t *header, size_t header_len, const uint8_t *payload, size_t payload_len)
 {
-	*len = parcel->prefix_len + parcel->header_len + parcel->payload_len;
-	uint8_t *plain = malloc(*len + 1), *end = plain;
+	uint8_t *plain = malloc(header_len + payload_len + 1);
 	if (plain == NULL)
 		return NULL;
-	if (parcel->prefix_len > 0)
-		end = mempcpy(end, parcel->prefix, parcel->prefix_len);
-	if (parcel->header_len > 0)
-		end = mempcpy(end, parcel->header, parcel->header_len);
-	if (parcel->payload_len > 0)
-		memcpy(end, parcel->payload, parcel->payload_len);
+	if (header_len > 0)
+		memcpy(plain, header, header_len);
+	if (payload_len > 0)
+		memcpy(plain + header_len, payload, payload_len);
 	return plain;
+}
+
+uint8_t *
+udp_seal_wrap(const struct udp_seal *s, const uint8_t *header, size_t header_len, const uint8_t *payload, size_t payload_len,
+	      size_t *len)
+{
+	size_t token_len;
+	uint8_t *plain = join(header, header_len, payload, payload_len);
+	*len = header_len + payload_len;
+	if (plain == NULL || s->context == NULL)
+		return plain;
+	uint8_t *sealed = gss_context_wrap(s->context, s->secret, plain, *len, GSSAPI_HEADER, &token_len);
+	free(plain);
+	if (sealed == NULL || token_len > GSSAPI_TOKEN_MAX) {
+		free(sealed);
+		return NULL;
+	}
+	gssapi_write_header(sealed, GSSAPI_DATA, (uint16_t)token_len);
+	*len = GSSAPI_HEADER + token_len;
+	return sealed;
 }
 
 bool
 udp_seal_send(const struct udp_seal *s, struct udp_pool *p, struct udp_socket *to_socket, const struct udp_parcel *parcel,
 	      const struct udp_address *to, enum counter sent)
 {
-	size_t len, token_len = 0;
-	uint8_t *plain = join(parcel, &len);
-	uint8_t *sealed = plain != NULL ? gss_context_wrap(s->context, s->secret, plain, len, GSSAPI_HEADER, &token_len) : NULL;
-	bool ok = sealed != NULL && token_len <= GSSAPI_TOKEN_MAX;
-	free(plain);
-	if (ok) {
-		const struct udp_parcel whole = { .payload = sealed, .payload_len = GSSAPI_HEADER + token_len };
-		gssapi_write_header(sealed, GSSAPI_DATA, (uint16_t)token_len);
-		udp_send(p, to_socket, &whole, to, sent);
-		udp_flush(p);
-	}
-	free(sealed);
-	return ok;
+	struct udp_parcel whole = { .prefix = NULL };
+	uint8_t *bytes = udp_seal_wrap(s, parcel->header, parcel->header_len, parcel->payload, parcel->payload_len,
+				       &whole.payload_len);
+	whole.payload = bytes;
+	if (bytes == NULL)
+		return false;
+	udp_send(p, to_socket, &whole, to, sent);
+	udp_flush(p);
+	free(bytes);
+	return true;
 }

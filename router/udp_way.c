@@ -48,6 +48,7 @@ hop_close(struct udp_hop *h)
 {
 	dial_cancel(h->dial);
 	h->dial = NULL;
+	h->seal = (struct udp_seal){ .context = NULL };
 	stream_close(&h->stream);
 	(void)udp_assembly_end(&h->answers, pool_of(h->way));
 }
@@ -164,10 +165,24 @@ way_stands(struct udp_way *y)
 	y->owner->changed(y, y->owner->arg);
 }
 
+/*
+ * The context is the hop's own, and not one of a hop before it whose layer its connection goes through: kind_can takes only those
+ * that are asked to seal.
+ */
+static void
+hop_take_seal(struct udp_hop *h)
+{
+	const struct udp_way *y = h->way;
+	size_t i = h == &y->last ? y->n_before : (size_t)(h - y->before);
+	if (policy_of(y)->upstreams[y->path.hops[i]].auth_gssapi)
+		h->seal = (struct udp_seal){ stream_gss_context(&h->stream), stream_gss_is_secret(&h->stream) };
+}
+
 static void
 hop_stands(struct udp_hop *h, const struct dial_result *r)
 {
 	h->relay = r->bound;
+	hop_take_seal(h);
 	stream_set_callback(&h->stream, on_hop_stream, h);
 	if (!hop_lives(h))             /* what is there already makes no new edge */
 		way_fail(h->way);
@@ -304,6 +319,37 @@ direct_socket(struct udp_way *y, int family)
 	return fd >= 0 && udp_socket_open(s, y->owner->worker->loop, fd, on_datagrams, y) ? s : NULL;
 }
 
+static bool
+is_sealed(struct udp_way *y)
+{
+	for (unsigned i = 0; i <= y->n_before; i++)
+		if (hop_at(y, i)->seal.context != NULL)
+			return true;
+	return false;
+}
+
+/* From the inside out: the last hop's header and seal, then those of the hops before it. */
+static bool
+send_sealed(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size_t len, const struct udp_aim *aim)
+{
+	uint8_t header[SOCKS5_UDP_HEADER_MAX], *bytes = NULL;
+	for (unsigned i = y->n_before + 1; i-- > 0;) {
+		bool is_last = i == y->n_before;
+		size_t header_len = is_last ? aim->header_len :
+					      socks5_write_udp(header, sizeof header, 0, &hop_at(y, i + 1)->relay);
+		uint8_t *outer = udp_seal_wrap(&hop_at(y, i)->seal, is_last ? aim->header : header, header_len,
+					       bytes != NULL ? bytes : payload, len, &len);
+		free(bytes);
+		if ((bytes = outer) == NULL)
+			return false;
+	}
+	const struct udp_parcel d = { .payload = bytes, .payload_len = len };
+	udp_send(p, &y->sockets[0], &d, &aim->to, COUNTER_UDP_UP);
+	udp_flush(p);
+	free(bytes);
+	return true;
+}
+
 bool
 udp_way_send(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size_t len, const struct udp_aim *aim)
 {
@@ -311,6 +357,8 @@ udp_way_send(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size
 	y->bytes_up += len;
 	if (s == NULL)
 		return false;
+	if (is_sealed(y))
+		return send_sealed(y, p, payload, len, aim);
 	const struct udp_parcel d = { .prefix = y->prefix,
 				      .prefix_len = y->prefix_len,
 				      .header = aim->header,
@@ -333,9 +381,10 @@ static enum udp_answer
 unwrap_hop(struct udp_way *y, unsigned i, struct udp_datagram *d, struct endpoint *sender, unsigned *lost)
 {
 	struct udp_assembly *a = &hop_at(y, i)->answers;
+	const struct udp_seal *seal = &hop_at(y, i)->seal;
 	struct socks5_udp header;
 	size_t used;
-	if (socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK)
+	if ((seal->context != NULL && !udp_seal_open(seal, d)) || socks5_parse_udp(d->bytes, d->len, &header, &used) != PARSE_OK)
 		return UDP_ANSWER_STRANGE;
 	d->bytes += used;
 	d->len -= used;

@@ -7,7 +7,8 @@
  *                we ==TCP==> hop 1 --> hop 2 ...                       connection of its own, through those before it
  *
  * A datagram through n hops has n headers: the first n-1 name R2 ... Rn, the last the destination; each hop takes one off. Answers
- * come with as many, and must name those relays. Any hop may send them in parts, which are put together here.
+ * come with as many, and must name those relays. Any hop may send them in parts, which are put together here. For a hop
+ * whose connection Kerberos seals, its header and all behind it are sealed.
  *
  * It opens in its own time and may fail, at first or later, when one of its connections ends; it can then be opened again.
  * Life: udp_way_new -> udp_way_open * n -> udp_way_free. The worker's thread.
@@ -24,6 +25,7 @@
 #include "base/stream.h"
 #include "policy/policy.h"
 #include "router/udp_assembly.h"
+#include "router/udp_seal.h"
 #include "router/udp_socket.h"
 #include "socks/socks5.h"
 #include "upstream/dialer.h"
@@ -53,6 +55,7 @@ struct udp_hop {
 	struct stream stream;          /* holds it */
 	struct dial *dial;
 	struct endpoint relay;
+	struct udp_seal seal;          /* of what goes to it and comes from it */
 	struct udp_assembly answers;   /* that it sends in parts */
 };
 
@@ -93,7 +96,7 @@ bool udp_way_open(struct udp_way *y) WARN_UNUSED;
 bool udp_way_needs_address(const struct udp_way *y);
 bool udp_way_is_direct(const struct udp_way *y);
 void udp_way_aim(const struct udp_way *y, const struct endpoint *to, struct udp_aim *out);
-/** The payload must stay until udp_flush. False: no socket for that family. */
+/** The payload must stay until udp_flush. False: no socket for that family, or it can't be sealed. */
 bool udp_way_send(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size_t len, const struct udp_aim *aim);
 
 enum udp_answer {

@@ -323,6 +323,42 @@ def test_datagrams_of_others(front, alice, echoes):
     assert d.receive() == b"next"
 
 
+@pytest.mark.parametrize("hops", [["confidentiality"], ["integrity"], ["integrity", "confidentiality"], ["plain", "confidentiality"],
+                                  ["confidentiality", "plain", "integrity"]], ids=">".join)
+def test_datagrams_through_upstreams(front, realm, run, echoes, hops):
+    """Each hop is a sockroute; its own context seals its header and all behind it, and it takes nothing less."""
+    proxies, upstreams = [], []
+    for i, level in enumerate(hops):
+        upstream = {"name": f"hop{i}"}
+        if level == "plain":
+            proxies.append(run(h.policy()))
+        else:
+            proxies.append(front(protection=level))
+            upstream |= {"auth": "gssapi", "gssapi": {"keytab": str(realm.keytab("alice")), "protection": level}}
+        upstreams.append({**upstream, "url": f"socks5://localhost:{proxies[-1].front}"})
+    router = run(h.policy(upstreams=upstreams, chains=[{"name": "way", "hops": [u["name"] for u in upstreams]}], default_route="way"),
+                 env=realm.env)
+    c = Plain(router.front)
+    d = Datagrams(c, echoes)
+    for size in (0, 1, 1200, 20_000):
+        payload = os.urandom(size)
+        d.send(payload)
+        assert d.receive() == payload
+    c.s.close()
+    for proxy in proxies:
+        line = proxy.wait_access_line(command="udp")
+        assert (line["datagrams_up"], line["datagrams_down"], line["dropped"]) == (4, 4, 0)
+
+
+class Plain(GssClient):
+    """A client that needs not prove who it is."""
+
+    def __init__(self, port):
+        self.s, self.level, self.got = h.connect(port), g.NONE, b""
+        self.s.sendall(b"\x05\x01\x00")
+        assert h.recv_exactly(self.s, 2) == b"\x05\x00"
+
+
 # ---- who it is ----
 
 
