@@ -23,7 +23,8 @@ struct gss_pool;
 struct gss_step;                               /* one under way */
 struct mailbox;
 
-enum { GSS_POOL_QUEUE_MAX = 512, GSS_POOL_PER_CLIENT_MAX = 32 };
+/* A proxy before us is one address, with many clients that may come at once. */
+enum { GSS_POOL_QUEUE_MAX = 512, GSS_POOL_PER_CLIENT_MAX = 256 };
 
 /** n_threads: at most, up to 8. NULL: out of memory. */
 struct gss_pool *gss_pool_new(unsigned n_threads);

@@ -202,6 +202,16 @@ def test_many_on_two_workers(front, alice, serve):
     assert proxy.stats()["sessions"]["accepted"] >= 24
 
 
+def test_a_burst_of_one_address(front, alice):
+    """A proxy before us: all of its clients come from one address, maybe at once."""
+    proxy = front()
+    clients = [alice(proxy) for _ in range(100)]
+    tokens = [c.first_token() for c in clients]
+    for c, token in zip(clients, tokens):
+        c.send(g.CONTEXT, token)
+    assert {c.receive()[0] for c in clients} == {g.CONTEXT}
+
+
 @pytest.mark.parametrize("level", SEALED)
 def test_within_tls(front, alice, serve, certificates, level):
     proxy = front(listener={"tls": {"certificate": str(certificates.good)}})
