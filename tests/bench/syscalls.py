@@ -17,7 +17,7 @@ import lab
 
 # Calls of one connection: all, and the work alone. The rest, waiting for events and handing access lines to the log's thread, is
 # shared between connections as soon as there are several at a time.
-BOUNDS = {"direct": {"all": 40, "work": 24}, "chain": {"all": 46, "work": 28}}
+BOUNDS = {"direct": {"all": 38, "work": 23}, "chain": {"all": 45, "work": 27}}
 SHARED = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "futex", "write")
 ATTACHED_WITHIN = 10.0
 
