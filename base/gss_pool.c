@@ -28,7 +28,7 @@ struct gss_step {
 	struct message message;
 	struct list link;                      /* in the queue, while it is QUEUED */
 	struct gss_pool *pool;
-	enum step_state state;                 /* LOST: the mailbox closed before the answer was told */
+	enum step_state state;                 /* LOST: mailbox or pool went before the answer was told */
 	struct mailbox *box;                   /* NULL: cancelled */
 	gss_step_cb *cb;
 	void *arg;
@@ -48,6 +48,7 @@ struct gss_pool {
 	unsigned n_queued, n_idle;
 	unsigned refs;                         /* the owner's, each step's and each thread's */
 	bool stopping;
+	bool gone;                             /* freed by its owner: mailboxes may go from now on */
 	unsigned n_threads, n_threads_max;
 	pthread_t threads[THREADS_MAX];
 };
@@ -98,7 +99,7 @@ answer(struct gss_step *s)
 	if (s->box == NULL)
 		return true;
 	s->state = STEP_ANSWERED;
-	if (!mailbox_post(s->box, &s->message))
+	if (s->pool->gone || !mailbox_post(s->box, &s->message))
 		s->state = STEP_LOST;
 	return false;
 }
@@ -278,6 +279,7 @@ gss_pool_free(struct gss_pool *p)
 		s->outcome = GSS_STEP_FAILED;
 		(void)answer(s);               /* one that was cancelled is not in the queue */
 	}
+	p->gone = true;
 	pthread_mutex_unlock(&p->lock);
 	unref(p);
 }

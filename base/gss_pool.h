@@ -7,7 +7,8 @@
  * must not queue behind them.
  * Life: gss_pool_new -> gss_step_start / gss_step_cancel (from loops) -> gss_pool_free (after the
  * loops have ended; waits a second for the steps that are being taken, which may hang on a KDC).
- * Steps that were not told may be cancelled after that; their mailboxes are freed after they are cancelled.
+ * A mailbox goes after its steps were told or cancelled, or after the pool; steps may be cancelled
+ * after the pool has gone, too.
  */
 #ifndef BASE_GSS_POOL_H
 #define BASE_GSS_POOL_H

@@ -8,6 +8,7 @@
 #include "base/stream.h"
 #include "tests/base/certificates.h"
 #include "tests/base/tcp_pair.h"
+#include "tests/base/toy_gss.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -816,6 +817,92 @@ test_second_layer_is_verified_for_itself(void **state)
 	assert_non_null(strstr(tls_error_text(client.tls), "hostname mismatch"));
 }
 
+/* ---- within what is sealed ---- */
+
+static void
+seal(struct stream *s, bool secret)
+{
+	const struct gss_layer_options o = { .context = toy_context(), .secret = secret, .prefix = { 1, 3 } };
+	assert_true(stream_start_gss(s, &o, NULL, 0));
+}
+
+static void
+seal_both(void)
+{
+	seal(&client, true);
+	seal(&server, true);
+}
+
+/* TLS | sealed | sealed | TLS | sealed: each lies on the one before. */
+static void
+stack_all(void)
+{
+	seal_both();
+	seal_both();
+	stack_second_layer();
+	seal_both();
+}
+
+static void
+test_layers_in_any_order(void **state)
+{
+	(void)state;
+	seal_both();
+	exchange(200001);
+	seal_both();
+	exchange(200001);
+	stack_second_layer();
+	exchange(200001);
+	assert_false(stream_can_splice_in(&client) || stream_can_splice_out(&client));
+	seal_both();
+	exchange(500001);
+	half_close(&client, &server);
+	stream_close(&client);
+	assert_int_equal(toy_contexts(), 0);
+}
+
+static void
+test_layers_half_closed_by_the_server(void **state)
+{
+	(void)state;
+	stack_all();
+	half_close(&server, &client);
+}
+
+static void
+test_layers_after_moves(void **state)
+{
+	(void)state;
+	stack_all();
+	test_much_after_moves(state);
+}
+
+static void
+test_layers_cut_short(void **state)
+{
+	(void)state;
+	stack_all();
+	send_text(&client, "last wo");
+	stream_close(&client);
+	expect_text(&server, "last wo");
+	expect_end(&server, STREAM_ERROR);
+}
+
+/* What lies in the middle is not the peer's: its end is an error above. */
+static void
+test_a_layer_below_is_forged(void **state)
+{
+	(void)state;
+	seal(&client, false);
+	seal(&server, true);
+	start_tls(&client, client_context, "good.example");
+	start_tls(&server, server_context, NULL);
+	enum stream_status c, s;
+	shake_hands(&c, &s);
+	assert_int_equal(s, STREAM_ERROR);
+	assert_int_equal(server.error, EPROTO);
+}
+
 #define ON_PAIR(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define ON_BOTH(test)                                                                              \
 	{ #test " (Unix)", test, set_up, tear_down, NULL },                                        \
@@ -865,6 +952,11 @@ main(void)
 		ON_BOTH(test_two_layers),
 		ON_BOTH(test_two_layers_cut_short),
 		ON_PAIR(test_second_layer_is_verified_for_itself),
+		ON_BOTH(test_layers_in_any_order),
+		ON_BOTH(test_layers_half_closed_by_the_server),
+		ON_PAIR(test_layers_after_moves),
+		ON_BOTH(test_layers_cut_short),
+		ON_PAIR(test_a_layer_below_is_forged),
 	};
 	return cmocka_run_group_tests(tests, start_group, end_group);
 }
