@@ -13,6 +13,7 @@
  * and one and a half times that. To hand a message to another thread and back would cost as much as
  * it takes, so a relay bounds what it does in a turn instead.
  * A context is used by one thread at a time: while a step is under way nothing else may touch it.
+ * Once established it outlives the tickets that it was made with.
  *
  * Kerberos alone, no SPNEGO; credentials are never delegated; no name is looked up in the DNS.
  * Life: gss_context_new_* -> steps by gss_pool until GSS_STEP_DONE -> gss_context_wrap, _unwrap ->
