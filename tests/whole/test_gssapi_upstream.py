@@ -423,7 +423,6 @@ def test_what_follows_is_tampered_with(run, serve, realm, change):
     with pytest.raises(ConnectionResetError):
         while data := s.recv(100):
             got += data
-        raise ConnectionResetError if got == b"" and change(b"12345678") == b"1234567" else AssertionError("a proper end")
     assert got in (b"", b"wrong")  # what came whole before it was twice
 
 
@@ -483,7 +482,7 @@ def test_a_kdc_that_stays_silent_keeps_nobody_else_waiting(run, serve, realm):
     kdc = serve(silent, port=realm.port)
     proxy, target = serve(gss.proxy(realm.keytab("rcmd"))), serve(h.echo)
     router = router_to(run, realm, proxy.port, more={
-        "rules": [{"match": {"port": [target.port]}, "route": "direct"}], "timeouts": {"connect": f"{int(1000 * h.SLOW)}ms"}})
+        "rules": [{"match": {"port": [target.port]}, "route": "direct"}], "timeouts": {"connect": f"{int(3000 * h.SLOW)}ms"}})
     waits = h.connect(router.front)
     waits.sendall(b"\x05\x01\x00" + h.socks5_request("127.0.0.1", 9))
     assert held.wait(h.DEADLINE * h.SLOW)
@@ -492,6 +491,7 @@ def test_a_kdc_that_stays_silent_keeps_nobody_else_waiting(run, serve, realm):
         assert rep == 0 and h.exchange(s, b"meanwhile") == b"meanwhile"
     h.recv_exactly(waits, 2)
     assert h.socks5_read_reply(waits) == 1
+    waits.close()
     assert router.wait_access_line(reply=1)["detail"] == "upstream corp: no Kerberos credentials: no answer in time"
     assert kdc.accepted >= 1
     assert router.stop() and router.child.returncode == 0, router.log()
