@@ -34,9 +34,10 @@ class Ports:
     """The ports that this process may use: a block of them, below those that the kernel gives to clients. It is ours for as long as
     we live, and no other process that runs these tests has it: a name in the abstract namespace, which only one can have, stands
     for it. So a port that was given out stays free until it is used, and one where nobody listens stays like that. They are given
-    out in turn: one comes again only when many tests have passed."""
+    out in turn: one comes again only when many tests have passed. Where a server closed first its port is not quite free for a
+    minute (TIME_WAIT), so there are enough of them for that."""
 
-    FIRST, LAST, SIZE = 10000, 32000, 200
+    FIRST, LAST, SIZE = 10000, 32000, 1000
 
     def __init__(self):
         starts = list(range(self.FIRST, self.LAST, self.SIZE))
@@ -53,21 +54,23 @@ class Ports:
             return False
 
     @staticmethod
-    def _is_free(port):
+    def _is_free(port, reuse):
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with socket.socket(socket.AF_INET, kind) as s:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse and kind == socket.SOCK_STREAM)
                     s.bind(("127.0.0.1", port))
             return True
         except OSError:
             return False
 
     def take(self, n):
-        for _ in range(self.SIZE):
-            first = self.at
-            self.at = (first + n) % self.SIZE
-            if first + n <= self.SIZE and all(self._is_free(self.start + first + i) for i in range(n)):
-                return self.start + first
+        for reuse in (False, True):            # all in TIME_WAIT: servers that take such a port are most of them
+            for _ in range(0, self.SIZE, n):
+                first = self.at if self.at + n <= self.SIZE else 0
+                self.at = first + n
+                if all(self._is_free(self.start + first + i, reuse) for i in range(n)):
+                    return self.start + first
         raise AssertionError(f"no {n} free ports from {self.start} on")
 
 
