@@ -22,6 +22,8 @@ struct random {
 	uint64_t s[4];
 };
 void random_seed(struct random *r, uint64_t seed);       /* 0: from the system's random source */
+/** For tests: from now on 0 stands for this seed, so that chance is the same in every run. 0: for what it stood. */
+void random_fake(uint64_t seed);
 uint64_t random_next(struct random *r);
 /** Evenly in [0, n); n > 0. */
 uint32_t random_below(struct random *r, uint32_t n);

@@ -88,6 +88,11 @@ test_seed_0_is_random(void **state)
 	random_seed(&a, 0);
 	random_seed(&b, 0);
 	assert_memory_not_equal(a.s, b.s, sizeof a.s);
+	random_fake(7);
+	random_seed(&a, 0);
+	random_fake(0);
+	random_seed(&b, 7);
+	assert_memory_equal(a.s, b.s, sizeof a.s);
 }
 
 /* 70000 draws in 7 bins: 10000 each, and a deviation of 500 is over five times the expected one. */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "upstream/pool_key.h"
 
 /* ---- keys ---- */
@@ -542,5 +543,6 @@ main(void)
 		cmocka_unit_test(test_slow_start_of_the_first),
 		cmocka_unit_test(test_slow_start_of_many),
 	};
+	random_fake(1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

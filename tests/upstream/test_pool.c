@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 /* ---- round robin ---- */
 
 static const struct {
@@ -538,5 +540,6 @@ main(void)
 		cmocka_unit_test(test_round_robin_over_threads),
 		cmocka_unit_test(test_limit_over_threads),
 	};
+	random_fake(1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
