@@ -27,6 +27,8 @@ struct gss_context {
 	gss_name_t target;
 	char *keytab, *ccache, *target_text;
 	char *principal;                       /* acceptor: the service */
+	bool numbered;                         /* a message came: */
+	uint64_t newest, seen;                 /* the last one's number; bit i: newest - i came */
 	char peer[GSS_PRINCIPAL_MAX];
 	char why[GSS_WHY_MAX];
 };
@@ -369,26 +371,87 @@ gss_context_wrap(struct gss_context *c, bool secret, const void *bytes, size_t l
 	return out;
 }
 
+/* The number of a message (RFC 4121 section 4.2.6.2); false: it is of an older kind. */
+static bool
+number_of(const uint8_t *token, size_t len, uint64_t *number)
+{
+	if (len < 16 || token[0] != 5 || token[1] != 4)
+		return false;
+	*number = 0;
+	for (size_t i = 8; i < 16; i++)
+		*number = *number << 8 | token[i];
+	return true;
+}
+
+/*
+ * Is this number, which its message's checksum covers, one that may come now? The library looks at
+ * no more than the initiator asked for, and takes what is too old to tell for a late one.
+ */
+static bool
+is_new(struct gss_context *c, enum gss_order order, uint64_t number)
+{
+	uint64_t ahead = number - c->newest, back = c->newest - number;
+	if (c->numbered && order == GSS_IN_ORDER && ahead != 1)
+		return false;
+	if (!c->numbered || (ahead != 0 && ahead <= INT64_MAX)) {
+		c->seen = !c->numbered || ahead > 63 ? 1 : c->seen << ahead | 1;
+		c->newest = number;
+		c->numbered = true;
+		return true;
+	}
+	if (back > 63 || (c->seen >> back & 1) != 0)
+		return false;
+	c->seen |= UINT64_C(1) << back;
+	return true;
+}
+
+static OM_uint32
+open_in_place(struct gss_context *c, uint8_t *token, size_t len, int *secret, OM_uint32 *minor,
+    size_t *at, size_t *n)
+{
+	gss_iov_buffer_desc parts[2] = {
+		{ .type = GSS_IOV_BUFFER_TYPE_STREAM, .buffer = { len, token } },
+		{ .type = GSS_IOV_BUFFER_TYPE_DATA },
+	};
+	OM_uint32 major = gss_unwrap_iov(minor, c->ctx, secret, NULL, parts, 2);
+	*n = parts[1].buffer.length;
+	*at = *n > 0 ? (size_t)((uint8_t *)parts[1].buffer.value - token) : 0;
+	return major;
+}
+
+/* By way of a copy: opened in place, MIT's library keeps a message that is out of order to itself. */
+static OM_uint32
+open_by_copy(struct gss_context *c, uint8_t *token, size_t len, int *secret, OM_uint32 *minor,
+    size_t *at, size_t *n)
+{
+	gss_buffer_desc given = { len, token }, opened = GSS_C_EMPTY_BUFFER;
+	OM_uint32 ignored, major = gss_unwrap(minor, c->ctx, &given, &opened, secret, NULL);
+	*at = 0;
+	*n = opened.length <= len ? opened.length : 0;
+	if (*n > 0)
+		memcpy(token, opened.value, *n);
+	(void)gss_release_buffer(&ignored, &opened);
+	return major;
+}
+
 bool
 gss_context_unwrap(struct gss_context *c, bool secret, enum gss_order order, uint8_t *token,
     size_t len, size_t *at, size_t *n)
 {
 	static const OM_uint32 twice = GSS_S_DUPLICATE_TOKEN | GSS_S_OLD_TOKEN;
 	static const OM_uint32 astray = GSS_S_UNSEQ_TOKEN | GSS_S_GAP_TOKEN;
-	gss_iov_buffer_desc parts[2] = {
-		{ .type = GSS_IOV_BUFFER_TYPE_STREAM, .buffer = { len, token } },
-		{ .type = GSS_IOV_BUFFER_TYPE_DATA },
-	};
 	OM_uint32 minor;
 	int was_secret = 0;
-	OM_uint32 major = gss_unwrap_iov(&minor, c->ctx, &was_secret, NULL, parts, 2);
+	uint64_t number = 0;
+	bool has_number = number_of(token, len, &number);      /* nothing of it is left after */
+	OM_uint32 amiss = order == GSS_IN_ORDER || !has_number ? twice | astray : twice;
+	OM_uint32 major = (order == GSS_IN_ORDER ? open_in_place : open_by_copy)(c, token, len,
+	    &was_secret, &minor, at, n);
 	if (GSS_ERROR(major))
 		return fail(c, "opening", major, minor);
-	if ((major & (order == GSS_IN_ORDER ? twice | astray : twice)) != 0)
+	if ((major & amiss) != 0 || (has_number && !is_new(c, order, number)))
 		return fail_plainly(c, "opening: the message is out of order");
 	if (secret && !was_secret)
 		return fail_plainly(c, "opening: the message is not secret");
-	*n = parts[1].buffer.length;
-	*at = *n > 0 ? (size_t)((uint8_t *)parts[1].buffer.value - token) : 0;
 	return true;
 }

@@ -333,6 +333,48 @@ def test_datagrams_of_others(front, alice, echoes):
     assert d.receive() == b"next"
 
 
+@pytest.mark.parametrize("flags", [g.FLAGS, (*g.FLAGS[:2], *g.FLAGS[3:]), (g.FLAGS[0], *g.FLAGS[3:])], ids=["both", "replay", "neither"])
+def test_datagrams_recorded(front, alice, echoes, flags):
+    """Whatever the client's library asked to be looked at: one that comes again is not passed on, and neither is one of long ago."""
+    proxy = front()
+    d = Datagrams(alice(proxy, flags=flags).enter(g.INTEGRITY), echoes)
+    recorded = [d.send(b"%d" % i) for i in range(3)]
+    late = d.c.seal(d.plain(b"late"))
+    for i in range(3):
+        assert d.receive() == b"%d" % i
+    d.s.sendto(recorded[1], d.at)
+    h.wait_until("what came twice to be dropped", lambda: proxy.stats()["udp"]["dropped_header"] == 1)
+    d.send(b"one more")
+    assert d.receive() == b"one more"
+    d.s.sendto(late, d.at)
+    assert d.receive() == b"late"
+    for i in range(70):
+        d.send(b"more")
+        assert d.receive() == b"more"
+    d.s.sendto(recorded[0], d.at)
+    h.wait_until("what is old to be dropped", lambda: proxy.stats()["udp"]["dropped_header"] == 2)
+
+
+@pytest.mark.parametrize("flags", [g.FLAGS, (g.FLAGS[0], *g.FLAGS[3:])], ids=["both", "neither"])
+def test_messages_of_a_stream_that_are_left_out(front, alice, serve, flags):
+    proxy, target = front(), serve(h.echo)
+    c = alice(proxy, flags=flags).enter(g.INTEGRITY)
+    assert c.request("127.0.0.1", target.port)[0] == 0
+    c.sendall(b"first")
+    assert c.recv_exactly(5) == b"first"
+    c.seal(b"left out")
+    c.sendall(b"third")
+    assert proxy.wait_access_line()["end"] == "client reset"
+
+
+def test_a_flood_where_nothing_is_to_come(front, alice, echoes):
+    """On the connection that stands for an association: it ends it, rather than keep a worker busy."""
+    proxy = front()
+    d = Datagrams(alice(proxy).enter(g.INTEGRITY), echoes)
+    d.c.s.sendall(b"".join(d.c.seal(b"x") for _ in range(2000)))
+    assert proxy.wait_access_line(command="udp")["end"] == "client reset"
+
+
 @pytest.mark.parametrize("hops", [["confidentiality"], ["integrity"], ["integrity", "confidentiality"], ["plain", "confidentiality"],
                                   ["confidentiality", "plain", "integrity"]], ids=">".join)
 def test_datagrams_through_upstreams(front, realm, run, echoes, hops):
