@@ -328,6 +328,19 @@ stream_read(struct stream *s, void *out, size_t cap, size_t *n)
 
 /* ---- writing ---- */
 
+enum stream_status
+stream_waste(struct stream *s)
+{
+	uint8_t waste[512];
+	size_t n;
+	for (unsigned i = 0; i < STREAM_WASTE_READS && (s->ready & STREAM_READABLE); i++) {
+		enum stream_status status = stream_read(s, waste, sizeof waste, &n);
+		if (status != STREAM_OK)
+			return status;
+	}
+	return s->ready & STREAM_READABLE ? STREAM_OK : STREAM_AGAIN;
+}
+
 static enum stream_status
 fail_writing(struct stream *s, int error)
 {
@@ -386,14 +399,18 @@ write_carrier(struct stream *s, const void *bytes, size_t len, size_t *n)
 static enum stream_status
 flush_gss(struct stream *s, size_t *n)
 {
+	enum stream_status status = STREAM_OK;
+	const uint8_t *frame;
 	size_t len, put;
-	const uint8_t *frame = gss_layer_pending(s->gss, &len);
 	*n = 0;
-	if (frame == NULL)
-		return STREAM_OK;
-	enum stream_status status = write_carrier(s, frame, len, &put);
-	*n = gss_layer_sent(s->gss, put);
-	return status == STREAM_OK && put < len ? STREAM_AGAIN : status;
+	while (status == STREAM_OK && (frame = gss_layer_pending(s->gss, &len)) != NULL) {
+		status = write_carrier(s, frame, len, &put);
+		*n = gss_layer_sent(s->gss, put);
+		/* Short, but not full: it failed behind that, and says so when asked again. */
+		if (status == STREAM_OK && put < len && !(s->ready & STREAM_WRITABLE))
+			status = STREAM_AGAIN;
+	}
+	return status;
 }
 
 /* Frame after frame, so that a short count means that the socket is full, as with TLS. */
@@ -410,7 +427,9 @@ write_gss(struct stream *s, const uint8_t *bytes, size_t len, size_t *n)
 			status = flush_gss(s, &put);
 		*n += put;
 	}
-	/* A failure is told by the next call where bytes went before it. */
+	/* A failure is told by the next call where bytes went before it, and no edge would make that call. */
+	if (*n > 0 && status == STREAM_ERROR)
+		s->ready |= STREAM_WRITABLE;
 	return *n > 0 ? STREAM_OK : status;
 }
 

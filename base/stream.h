@@ -58,6 +58,8 @@ enum stream_status {
 	STREAM_ERROR,
 };
 
+enum { STREAM_WASTE_READS = 64 };
+
 /** New bits were latched. The callback may close the stream. */
 typedef void stream_cb(struct stream *s, void *arg);
 
@@ -126,6 +128,11 @@ bool stream_gss_is_secret(const struct stream *s);
  * all), without a system call; once it said ERROR, too.
  */
 enum stream_status stream_read(struct stream *s, void *out, size_t cap, size_t *n) WARN_UNUSED;
+/**
+ * Reads what came on a stream that nothing is to come on any more. AGAIN: all of it; OK: more than
+ * STREAM_WASTE_READS reads take, which is a flood; EOF and ERROR as stream_read.
+ */
+enum stream_status stream_waste(struct stream *s) WARN_UNUSED;
 /**
  * Writes up to len > 0 bytes; a short count is OK and clears STREAM_WRITABLE. Never raises SIGPIPE.
  * With a layer, what follows AGAIN or a short count must begin with the bytes that did not go, and

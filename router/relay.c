@@ -355,7 +355,10 @@ flow_pump(const struct way *w)
 		}
 		if (moved >= turn_bytes(w))
 			return PUMP_MORE;
-		moved += w->flow->bulk ? flow_splice(w) : flow_copy(w);
+		size_t n = w->flow->bulk ? flow_splice(w) : flow_copy(w);
+		size_t cost = n > RELAY_READ_LEAST ? n : RELAY_READ_LEAST;
+		moved += cost;
+		w->pool->spent += cost;
 	}
 	return PUMP_ENDED;
 }
@@ -461,20 +464,14 @@ on_ready(struct stream *s, void *arg)
 		relay_run(r);
 }
 
-static uint64_t
-bytes_so_far(const struct relay_pool *p)
-{
-	return counter_get(p->counters, COUNTER_BYTES_UP) + counter_get(p->counters, COUNTER_BYTES_DOWN);
-}
-
-/* One that gives way again has moved RELAY_TURN_BYTES, so this ends. */
+/* One that gives way again has spent its turn, so this ends. */
 static void
 on_turn(struct loop_task *t)
 {
 	struct relay_pool *p = CONTAINER_OF(t, struct relay_pool, turn);
-	uint64_t from = bytes_so_far(p);
+	uint64_t from = p->spent;
 	struct list *node;
-	while (bytes_so_far(p) - from < RELAY_TURN_BYTES && (node = list_take_first(&p->busy)) != NULL)
+	while (p->spent - from < RELAY_TURN_BYTES && (node = list_take_first(&p->busy)) != NULL)
 		relay_run(LIST_OBJECT(node, struct relay, link));
 	if (!list_empty(&p->busy))
 		loop_defer(p->loop, t);

@@ -41,6 +41,7 @@ enum {
 	RELAY_PIPES_MAX = 256,
 	RELAY_TURN_BYTES = 1 << 20,    /* of a flow before it gives way, and of all bulk in a turn */
 	RELAY_TURN_SEALED_BYTES = 256 << 10,   /* of a flow that GSS-API seals, at either end */
+	RELAY_READ_LEAST = 1 << 10,    /* what a read counts for: a message that is opened may hold one byte */
 	RELAY_BULK_LEAST = 4 << 10,    /* a splice of less turns the flow back to copying */
 };
 
@@ -63,6 +64,7 @@ struct relay_pool {
 	unsigned n_pipes, n_free_pipes;
 	atomic_uint_least64_t held_bytes;      /* of leftovers, all relays; read by others, too */
 	struct list busy;              /* relays with more to do */
+	uint64_t spent;                /* of turns, by all: bytes, or what costs as much */
 	struct loop_task turn;         /* queued while one is busy */
 };
 

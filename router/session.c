@@ -356,7 +356,7 @@ session_discard(struct session *s)
 	while (s->client.ready & STREAM_READABLE) {
 		switch (stream_read(&s->client, waste, sizeof waste, &n)) {
 		case STREAM_OK:
-			s->lingered += (uint32_t)n;
+			s->lingered += n > SESSION_LINGER_READ_LEAST ? (uint32_t)n : SESSION_LINGER_READ_LEAST;
 			if (s->lingered <= SESSION_LINGER_BYTES)
 				break;
 			session_close(s, s->end);

@@ -39,6 +39,8 @@ struct taken {
 enum {
 	SESSION_LINGER_MS = 2000,
 	SESSION_LINGER_BYTES = 256 << 10,
+	SESSION_LINGER_READ_LEAST = 1 << 10,   /* what a read counts for: opening a message of one byte costs as much */
+	SESSION_WATCH_READS_MAX = 256,         /* in a row, while busy elsewhere */
 	SESSION_NOTE_MS = 5000,
 	SESSION_LOOK_MS = 60000,
 	SESSION_HALF_OPEN_MS = 120000, /* a client that ended its direction has no peer after this, where timeouts.bind is never */

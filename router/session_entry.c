@@ -344,8 +344,8 @@ waits_for_slot(const struct session *s)
 void
 session_watch(struct session *s)
 {
-	while (session_read(s))
-		;
+	for (unsigned i = 0; i < SESSION_WATCH_READS_MAX && session_read(s); i++)
+		continue;               /* what is left stays latched: the relay reads it */
 	if (waits_for_slot(s) && s->shake->eof && buffer_len(&s->shake->in) == 0) {
 		session_close(s, END_CLIENT_LEFT);
 		return;

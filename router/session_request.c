@@ -15,19 +15,13 @@ static void session_fill_policy_request(const struct session *s, const struct en
 
 /* ---- associations ---- */
 
-/* Whatever the client says here is nobody's; its end is the association's. */
+/* Whatever the client says here is nobody's; its end is the association's, and so is a flood. */
 void
 session_watch_association(struct session *s)
 {
-	uint8_t waste[512];
-	size_t n;
-	while (s->client.ready & STREAM_READABLE) {
-		enum stream_status status = stream_read(&s->client, waste, sizeof waste, &n);
-		if (status == STREAM_EOF || status == STREAM_ERROR) {
-			session_close(s, status == STREAM_EOF ? END_DONE : END_CLIENT_RESET);
-			return;
-		}
-	}
+	enum stream_status status = stream_waste(&s->client);
+	if (status != STREAM_AGAIN)
+		session_close(s, status == STREAM_EOF ? END_DONE : END_CLIENT_RESET);
 }
 
 /* The reply is the first thing that this client is sent since its handshake: one that has no room for it is broken. */

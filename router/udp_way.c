@@ -92,18 +92,11 @@ udp_way_free(struct udp_way *y)
 
 /* ---- opening ---- */
 
-/* Nothing is said on its connection any more: it stands for the association, whose end it tells. */
+/* Nothing is said on its connection any more: it stands for the association, whose end it tells, as a flood does. */
 static bool
 hop_lives(struct udp_hop *h)
 {
-	uint8_t waste[512];
-	size_t n;
-	while (h->stream.ready & STREAM_READABLE) {
-		enum stream_status status = stream_read(&h->stream, waste, sizeof waste, &n);
-		if (status == STREAM_EOF || status == STREAM_ERROR)
-			return false;
-	}
-	return true;
+	return stream_waste(&h->stream) == STREAM_AGAIN;
 }
 
 static void
