@@ -132,9 +132,9 @@ refill(struct event_stream *s)
 	size_t n = events_read(s->feed->events, &s->next, list, READ_AT_ONCE, &lost);
 	if (n == 0 && lost == 0 && !s->lost_some)
 		return REFILL_NONE;
-	for (size_t i = 0; i < n; i++)
-		if (list[i].kind == EVENT_POLICY && !is_still_welcome(s))
-			return REFILL_UNWELCOME;
+	/* Each time: the event that told of another token may be lost, or older than the stream. */
+	if (!is_still_welcome(s))
+		return REFILL_UNWELCOME;
 	free(s->text);
 	s->text = NULL;
 	s->len = s->at = 0;

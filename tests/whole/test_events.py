@@ -377,6 +377,20 @@ def test_a_new_token_ends_the_streams_of_the_old_one(run, started):
     assert Stream(r, ["Authorization: Bearer new"]).status == 200
 
 
+def test_a_new_token_ends_the_stream_that_was_about_to_begin(run, started):
+    """Its request was let in by the old one, and its body, which nobody asked for, ended after the change."""
+    r, _ = with_pool(run, started, admin={"listen": f"127.0.0.1:{h.free_port()}", "token": "old"})
+    s = h.connect(r.api)
+    s.sendall(b"GET /v1/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer old\r\nContent-Length: 1\r\n\r\n")
+    p = json.loads(json.dumps(r.policy))
+    p["admin"]["token"] = "new"
+    assert r.call("PUT", "/v1/policy", p, headers={"Authorization": "Bearer old"}).status == 200
+    r.policy = p
+    s.sendall(b"x")
+    assert r.call("PUT", "/v1/policy", {**p, "comment": "an event"}, headers={"Authorization": "Bearer new"}).status == 200
+    assert b"event: " not in h.recv_all(s)
+
+
 def test_head_takes_no_place(run, started):
     r, _ = with_pool(run, started)
     for _ in range(STREAMS_MAX + 8):
