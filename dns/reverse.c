@@ -122,6 +122,10 @@ reverse_cancel(struct reverse *q)
 {
 	if (q == NULL)
 		return;
+	if (list_linked(&q->at_once.link)) { /* nothing was asked: no answer will come to free it */
+		reverse_free(&q->errand);
+		return;
+	}
 	q->cb = NULL;
 	loop_clear_deadline(q->loop, &q->deadline);
 }

@@ -244,8 +244,8 @@ board_tell(struct board_entry *e, const char *why)
 void
 board_note_queue_full(struct board_entry *e)
 {
-	uint64_t now = clock_now_ms();
 	pthread_mutex_lock(&e->lock);
+	uint64_t now = clock_now_ms(); /* under the lock: never before full_ms */
 	e->n_turned_away++;
 	if (e->full_ms == 0 || now - e->full_ms >= BOARD_FULL_MS) {
 		const struct board_news news = { BOARD_NEWS_QUEUE_FULL, .was = "", .now = "", .why = "",

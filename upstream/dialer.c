@@ -122,6 +122,8 @@ copy_request(struct dial *x, const struct dial_request *r)
 	if (r->key.client != NULL) {
 		x->client = *r->key.client;
 		x->request.key.client = &x->client;
+	} else {
+		endpoint_clear(&x->client);
 	}
 	if (r->fixed != NULL) {
 		x->fixed = *r->fixed;
