@@ -167,7 +167,7 @@ set multiplot layout 4,3 title "{title}" noenhanced font ",12"
 set style fill solid 0.85
 set boxwidth 0.7
 set border 3
-set xtics nomirror rotate by -25 noenhanced font ",9"
+set xtics nomirror noenhanced font ",8"
 set ytics nomirror font ",9"
 set title font ",10"
 unset key
@@ -192,7 +192,10 @@ def chart(s, rows, key, unit):
     """Memory, where the largest is hundreds of times ours, on a logarithmic scale."""
     shown = [(p, r[key]) for p, r in rows.items() if r[key] is not None]
     most = max(value for _, value in shown)
-    data = "".join(f"{p} {value} {OURS if p == 'sockroute' else THEIRS} {show(value)}\n" for p, value in shown)
+    data = ""
+    for p, value in shown:
+        label, colour = p.replace("-", "\\n"), OURS if p == "sockroute" else THEIRS
+        data += f'"{label}" {value} {colour} {show(value)}\n'
     wide = s.mode == "idle"
     return CHART.format(title=s.title, unit=unit, data=data, scale="set logscale y" if wide else "", least=0.1 if wide else 0,
                         most=most * (3 if wide else 1.15))
@@ -201,7 +204,7 @@ def chart(s, rows, key, unit):
 def draw(result, picture):
     gnuplot = lab.find("gnuplot")
     if gnuplot is None:
-        print(f"no {picture}: gnuplot is not installed (Debian: {lab.PACKAGES['gnuplot']})")
+        print(f"no {picture.name}: gnuplot is not installed (Debian: {lab.PACKAGES['gnuplot']})", file=sys.stderr)
         return
     shown = [(s, result["medians"][s.name]) for s in SCENARIOS if result["medians"].get(s.name)]
     charts = ""
