@@ -205,6 +205,15 @@ trim_later(struct worker *w)
 	loop_set_deadline(w->loop, &w->trim, WORKER_TRIM_MS);
 }
 
+/* Under a sanitizer glibc's malloc serves nobody, and to be asked by two threads at once for the first time breaks it. */
+static void
+trim_malloc(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	malloc_trim(0);
+#endif
+}
+
 static void
 on_trim(struct deadline *d)
 {
@@ -217,7 +226,7 @@ on_trim(struct deadline *d)
 	slab_trim(&w->shakes);
 	slab_trim(&w->taken);
 	dialer_trim(w->dialer);
-	malloc_trim(0);
+	trim_malloc();
 	tell_memory(w);
 }
 
