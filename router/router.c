@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,10 +89,23 @@ on_ping_timer(struct deadline *d)
 	loop_set_deadline(c->loop, &c->ping_timer, PING_MS);
 }
 
+/*
+ * Who wakes as SCHED_BATCH takes no core away from whoever runs: on a full machine more has come by the time the worker looks, and
+ * each of its turns does more. On a free core it starts as early as ever. Whoever chose a policy of their own (chrt) keeps it.
+ */
+static void
+batch_this_thread(void)
+{
+	struct sched_param none = { 0 };
+	if (sched_getscheduler(0) == SCHED_OTHER)
+		(void)sched_setscheduler(0, SCHED_BATCH, &none);   /* refused by a sandbox: slower, no more */
+}
+
 static void *
 worker_main(void *arg)
 {
 	struct worker *w = arg;
+	batch_this_thread();
 	loop_run(w->loop);
 	return NULL;
 }

@@ -3,7 +3,11 @@
 Nothing is timed: what must happen has to happen while the others still hold on, within the usual deadline.
 """
 import itertools
+import os
+import pathlib
 import socket
+
+import pytest
 
 import harness as h
 
@@ -78,3 +82,27 @@ def test_beside_streams_without_end(run, serve):
     for s in streams:
         s.setblocking(True)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+
+
+def worker_schedulers(router):
+    tasks = f"/proc/{router.pid}/task"
+    names = {task: pathlib.Path(tasks, task, "comm").read_text().strip() for task in os.listdir(tasks)}
+    return [os.sched_getscheduler(int(task)) for task, name in names.items() if name.startswith("worker-")]
+
+
+def test_workers_take_no_core_from_who_runs(run):
+    router = run(h.policy(workers=2))
+    h.wait_until("both to be batch threads", lambda: worker_schedulers(router) == [os.SCHED_BATCH] * 2)
+
+
+def test_a_scheduling_policy_of_the_operators_choice_stays(run, serve):
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        pytest.skip("may not choose a real-time policy")
+    try:
+        router = run(h.policy(workers=2))
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    tunnel(router, serve(h.echo))   # so one has begun to run
+    assert worker_schedulers(router) == [os.SCHED_RR] * 2
