@@ -16,8 +16,9 @@ import sys
 import time
 
 import lab
-from lab import CORES, PROXIES, PROXY, UPSTREAM, Held, Lab, load, middle, show, spread, table
+from lab import BARE_RELAY, CORES, NO_PROXY, PROXIES, PROXY, UPSTREAM, Held, Lab, load, middle, show, spread, table
 
+OURS = "sockroute"
 GIB = 1 << 30
 
 
@@ -29,9 +30,11 @@ class Scenario:
         self.rate, self.cpu, self.chain, self.options = rate, cpu, chain, options
 
     def suits(self, proxy):
+        if proxy.only and self.name not in proxy.only:
+            return False
         if self.chain:
             return proxy.chains
-        return self.mode != "idle" or proxy.name != "none"
+        return self.mode != "idle" or proxy.name != NO_PROXY
 
 
 def per_second(f):
@@ -97,7 +100,7 @@ def run(args, proxies, scenarios):
             for p in turn[rep % len(turn):] + turn[:rep % len(turn)]:
                 f = measure(s, p, args.seconds)
                 f["rate"] = s.rate(f)
-                f["cpu_per_unit"] = None if p.name == "none" else s.cpu(f)
+                f["cpu_per_unit"] = None if p.name == NO_PROXY else s.cpu(f)
                 taken[s.name][p.name].append(f)
                 print(f"{rep + 1}/{args.reps} {s.name:8} {p.name:15} {show(f['rate']):>8} {s.unit}, {show(f['cpu_per_unit'])} {s.cpu_unit}",
                       file=sys.stderr, flush=True)
@@ -121,23 +124,47 @@ def sum_up(taken):
     return out
 
 
-def ratios(name, rows):
-    """Ours to others; more is better, but of memory."""
-    ours = rows.get("sockroute")
-    peers = {p: r for p, r in rows.items() if p not in ("sockroute", "none")}
-    if not ours or not peers:
-        return {}
+def to_best(row, peers, name):
+    """One row to the best of others, by rate and by CPU, which may be two; more is better, but of memory."""
     best = (min if name == "idle" else max)(peers, key=lambda p: peers[p]["rate"])
     least = min(peers, key=lambda p: peers[p]["cpu"])
-    out = {"best_peer": best, "rate_to_best_peer": ours["rate"] / peers[best]["rate"],
-           "least_cpu_peer": least, "cpu_to_least": ours["cpu"] / peers[least]["cpu"] if peers[least]["cpu"] else None}
-    if "none" in rows:
-        out["rate_to_no_proxy"] = ours["rate"] / rows["none"]["rate"]
+    return {"best_peer": best, "rate_to_best_peer": row["rate"] / peers[best]["rate"],
+            "least_cpu_peer": least, "cpu_to_least": row["cpu"] / peers[least]["cpu"] if peers[least]["cpu"] else None}
+
+
+def ratios(name, rows):
+    """Ours to the best peer and to both limits; and what the bare relay, the limit of SOCKS proxies, is to the best peer."""
+    ours, bare = rows.get(OURS), rows.get(BARE_RELAY)
+    peers = {p: r for p, r in rows.items() if p not in (OURS, NO_PROXY, BARE_RELAY)}
+    if not ours or not peers:
+        return {}
+    out = to_best(ours, peers, name)
+    if NO_PROXY in rows:
+        out["rate_to_no_proxy"] = ours["rate"] / rows[NO_PROXY]["rate"]
+    if bare:
+        out["rate_to_bare_relay"], out["cpu_to_bare_relay"] = ours["rate"] / bare["rate"], ours["cpu"] / bare["cpu"]
+        out["bare_relay"] = to_best(bare, peers, name)
     return out
 
 
 def percent(share):
     return "-" if share is None else f"{share * 100:.0f}%"
+
+
+def tell_ratios(to, idle):
+    rate, cpu = f"{to['rate_to_best_peer']:.2f} x {to['best_peer']}", ""
+    if "rate_to_no_proxy" in to:
+        rate += f", {to['rate_to_no_proxy']:.2f} x no proxy"
+    if not idle:
+        cpu = f"; CPU {to['cpu_to_least']:.2f} x {to['least_cpu_peer']}"
+    if "bare_relay" in to:
+        rate += f", {to['rate_to_bare_relay']:.2f} x {BARE_RELAY}"
+        cpu += f", {to['cpu_to_bare_relay']:.2f} x {BARE_RELAY}"
+    print(f"{OURS}: {rate}{cpu}")
+    if "bare_relay" in to:
+        limit = to["bare_relay"]
+        print(f"{BARE_RELAY}, the limit of a SOCKS proxy: {limit['rate_to_best_peer']:.2f} x {limit['best_peer']}; "
+              f"CPU {limit['cpu_to_least']:.2f} x {limit['least_cpu_peer']}")
 
 
 def tell(result):
@@ -152,12 +179,7 @@ def tell(result):
              show(r["p99_us"]) if s.mode in ("connect", "ask") else "-"] for p, r in rows.items()])
         to = result["ratios"].get(s.name)
         if to:
-            line = f"sockroute: {to['rate_to_best_peer']:.2f} x {to['best_peer']}"
-            if "rate_to_no_proxy" in to:
-                line += f", {to['rate_to_no_proxy']:.2f} x no proxy"
-            if s.mode != "idle":
-                line += f"; CPU {to['cpu_to_least']:.2f} x {to['least_cpu_peer']}"
-            print(line)
+            tell_ratios(to, s.mode == "idle")
 
 
 # Small charts, three in a row: rates, and the CPU that they cost below them. What is plotted is what the tables say.
@@ -183,7 +205,7 @@ plot '-' using 0:2:3:xtic(1) with boxes lc rgb variable, '' using 0:2:4 with lab
 {data}e
 {data}e
 """
-OURS, THEIRS = 0x2a6fb0, 0xb8c2cc
+COLOUR_OURS, COLOUR_LIMIT, COLOUR_THEIRS = 0x2a6fb0, 0x8fa39b, 0xb8c2cc
 TERMINALS = {".svg": "svg size 1200,1120 background rgb 'white' font 'sans-serif,11'",
              ".png": "pngcairo size 1200,1120 background rgb 'white' font 'sans-serif,10'"}
 
@@ -194,7 +216,8 @@ def chart(s, rows, key, unit):
     most = max(value for _, value in shown)
     data = ""
     for p, value in shown:
-        label, colour = p.replace("-", "\\n"), OURS if p == "sockroute" else THEIRS
+        label = p.replace("-", "\\n")
+        colour = COLOUR_OURS if p == OURS else COLOUR_LIMIT if p in (NO_PROXY, BARE_RELAY) else COLOUR_THEIRS
         data += f'"{label}" {value} {colour} {show(value)}\n'
     wide = s.mode == "idle"
     return CHART.format(title=s.title, unit=unit, data=data, scale="set logscale y" if wide else "", least=0.1 if wide else 0,

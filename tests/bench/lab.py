@@ -22,6 +22,7 @@ import time
 
 SOCKROUTE = os.path.abspath(os.environ.get("SOCKROUTE", "sockroute"))
 LOAD = os.path.abspath(os.environ.get("BENCH_LOAD", "tests/bench/bench_load"))
+BARE = os.path.abspath(os.environ.get("BENCH_BARE", "tests/bench/bench_bare"))
 LOAD_BEFORE = float(os.environ.get("BENCH_LOAD_BEFORE", os.getloadavg()[0]))
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = len(os.sched_getaffinity(0))
@@ -278,16 +279,26 @@ def start_danted(lab, chain):
     return lab.start([find("danted"), "-N", CORES, "-f", conf, "-p", lab.folder / "danted.pid"], "danted", PROXY)
 
 
+def start_bare(lab, chain):
+    return lab.start([BARE, PROXY, CORES, *([UPSTREAM] if chain else [])], BARE_RELAY, PROXY)
+
+
 class Proxy:
-    def __init__(self, name, start, program=None, socks=True, chains=False, idle=4000):
+    """only: the scenarios that it is made for; none given: all."""
+
+    def __init__(self, name, start, program=None, socks=True, chains=False, idle=4000, only=()):
         self.name, self.start, self.program, self.socks, self.chains, self.idle = name, start, program, socks, chains, idle
+        self.only = only
 
     def missing(self):
         return self.program is not None and find(self.program) is None
 
 
+# What peers are measured against, but are none: the client straight to the target, and the least that a SOCKS proxy can do.
+NO_PROXY, BARE_RELAY = "none", "bare-relay"
 PROXIES = [
-    Proxy("none", start_none, socks=False, idle=0),
+    Proxy(NO_PROXY, start_none, socks=False, idle=0),
+    Proxy(BARE_RELAY, start_bare, chains=True, only=("connect", "rr", "chain")),
     Proxy("sockroute", start_sockroute, chains=True),
     Proxy("haproxy", start_haproxy(""), "haproxy", socks=False),
     Proxy("haproxy-splice", start_haproxy(" option splice-request\n option splice-response"), "haproxy", socks=False),

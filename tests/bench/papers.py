@@ -27,8 +27,10 @@ network namespace of its own. Compare figures of one run only, and CPU before ra
 
 ## Beside its peers
 
-`make bench`. haproxy in TCP mode has no handshake to do; "none" is the client straight to the target. CPU is that of all processes of
-the proxy, idle memory what 4000 idle sessions (dante: 300) add to it.
+`make bench`. haproxy in TCP mode has no handshake to do; "none" is the client straight to the target. "bare-relay" is the limit of a
+SOCKS proxy: a few hundred lines of plain epoll that make the handshake and copy, and nothing else (no policy, log, deadlines, counters),
+so it shows what the kernel and the handshake cost by themselves. CPU is that of all processes of the proxy, idle memory what 4000 idle
+sessions (dante: 300) add to it.
 
 ```
 {compare}
