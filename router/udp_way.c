@@ -158,24 +158,12 @@ way_stands(struct udp_way *y)
 	y->owner->changed(y, y->owner->arg);
 }
 
-/*
- * The context is the hop's own, and not one of a hop before it whose layer its connection goes through: kind_can takes only those
- * that are asked to seal.
- */
-static void
-hop_take_seal(struct udp_hop *h)
-{
-	const struct udp_way *y = h->way;
-	size_t i = h == &y->last ? y->n_before : (size_t)(h - y->before);
-	if (policy_of(y)->upstreams[y->path.hops[i]].auth_gssapi)
-		h->seal = (struct udp_seal){ stream_gss_context(&h->stream), stream_gss_is_secret(&h->stream) };
-}
-
 static void
 hop_stands(struct udp_hop *h, const struct dial_result *r)
 {
 	h->relay = r->bound;
-	hop_take_seal(h);
+	if (r->sealed)                 /* else its datagrams go as they are, whatever seals its connection on the way there */
+		h->seal = (struct udp_seal){ stream_gss_context(&h->stream), stream_gss_is_secret(&h->stream) };
 	stream_set_callback(&h->stream, on_hop_stream, h);
 	if (!hop_lives(h))             /* what is there already makes no new edge */
 		way_fail(h->way);

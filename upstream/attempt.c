@@ -256,6 +256,7 @@ result_begin(struct attempt *a)
 	r->n_addrs = 0;
 	endpoint_clear(&r->bound);
 	endpoint_clear(&r->peer);
+	r->sealed = false;
 	r->connect_us = r->tls_us = 0;
 	r->n_hop_times = 0;
 	r->early = NULL;

@@ -374,6 +374,7 @@ hop_done(struct attempt *a)
 	if (!is_last(a)) {
 		a->result.code = 0; /* what the next one says counts */
 		a->result.status = 0;
+		a->result.sealed = false;
 		a->at++;
 		return walk_enter(a);
 	}
@@ -481,6 +482,7 @@ step_talk(struct attempt *a)
 		return false;
 	case GSS_TALK_DONE: break;
 	}
+	a->result.sealed = gss_talk_seals(s->talk);
 	gss_talk_free(s->talk);
 	s->talk = NULL;
 	status = hop_proven(&s->hop, &s->out);

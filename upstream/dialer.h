@@ -108,6 +108,7 @@ struct dial_result {
 	struct path path; /* of the attempt that decided; granted: the caller gives it back when the
 			     session ends */
 	struct endpoint bound; /* granted: what the last hop bound, or our own local address */
+	bool sealed; /* granted, an association: the last hop's datagrams are, by the stream's context */
 	struct endpoint peer;  /* granted: the address our socket is connected to */
 	uint32_t resolve_us;
 	uint32_t connect_us; /* of the first connection; 0: it does not stand */

@@ -298,6 +298,12 @@ gss_talk_why(const struct gss_talk *t)
 }
 
 bool
+gss_talk_seals(const struct gss_talk *t)
+{
+	return t->context == NULL;
+}
+
+bool
 gss_talk_awaits_kerberos(const struct gss_talk *t)
 {
 	return t->state == TALK_STEP;

@@ -41,6 +41,8 @@ enum gss_talk_status gss_talk_go_on(struct gss_talk *t) WARN_UNUSED;
 /** After FAILED: whose fault, and why in words; valid until gss_talk_free. */
 enum verdict gss_talk_verdict(const struct gss_talk *t);
 const char *gss_talk_why(const struct gss_talk *t);
+/** After DONE: is the stream sealed now? The proxy may grant protection that was not asked for. */
+bool gss_talk_seals(const struct gss_talk *t);
 /** Is it Kerberos that it waits for, and not the proxy? */
 bool gss_talk_awaits_kerberos(const struct gss_talk *t);
 

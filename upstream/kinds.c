@@ -30,8 +30,7 @@ kind_can(const struct policy_upstream *u, enum socks_command command, bool last)
 	case SOCKS_BIND:
 		return !last || k->bind;
 	case SOCKS_UDP:
-		/* What a proxy agrees to without being asked can't be told from what another hop's layer seals. */
-		return k->udp && !(u->auth_gssapi && u->gssapi.protection == GSSAPI_NONE);
+		return k->udp;
 	case SOCKS_RESOLVE:
 	case SOCKS_RESOLVE_PTR:
 		return !last || k->look_up;

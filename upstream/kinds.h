@@ -18,7 +18,7 @@ const struct hop_ops *kind_ops(enum upstream_scheme s);
  *
  * Whatever gives a tunnel may stand before the last hop of a BIND. UDP needs an association with
  * each hop. One behind TLS is not taken for it: datagrams would pass it in the clear, which is not
- * what its policy asked for. Nor is one that wants Kerberos: it would want them sealed.
+ * what its policy asked for.
  */
 bool kind_can(const struct policy_upstream *u, enum socks_command command, bool last);
 

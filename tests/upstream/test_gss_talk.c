@@ -213,6 +213,7 @@ test_cut_at_every_byte(void **state)
 			assert_string_equal(kerberos.in, "second");
 			check_said(&b, GSSAPI_NONE);
 			assert_int_equal(stream_gss_context(&b.stream) != NULL, level != GSSAPI_NONE);
+			assert_int_equal(gss_talk_seals(b.talk), level != GSSAPI_NONE);
 			tear_down(&b);
 		}
 	}

@@ -1,5 +1,6 @@
 """A SOCKS5 proxy that wants Kerberos (RFC 1961), by another implementation of it than ours: honest, or wrong wherever a test likes.
 It reads KRB5_CONFIG and the like from this process's environment."""
+import select
 import socket
 import struct
 import threading
@@ -54,6 +55,14 @@ class Sealed:
         taken, self.got = self.got[:n], self.got[n:]
         return taken
 
+    def open_datagram(self, data):
+        if self.level == NONE:
+            return data
+        assert data[:4] == struct.pack("!BBH", 1, DATA, len(data) - 4)
+        opened = self.context.unwrap(data[4:])
+        assert opened.encrypted == (self.level == CONFIDENTIALITY)
+        return opened.message
+
     def __getattr__(self, name):
         return getattr(self.conn, name)
 
@@ -94,6 +103,26 @@ def read_request(conn):
     else:
         host = socket.inet_ntoa(h.recv_exactly(conn, 4))
     return command, host, int.from_bytes(h.recv_exactly(conn, 2), "big")
+
+
+def relay(keytab, least=NONE):
+    """A handler: an association for one client whom Kerberos knows. It notes who and at what level, and gives each datagram back, in the
+    name of its destination."""
+
+    def handler(conn, server):
+        greet(conn)
+        context = establish(conn, keytab)
+        sealed = agree(conn, context, least)
+        assert read_request(sealed)[0] == 3
+        server.note((str(context.initiator_name), sealed.level))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("127.0.0.1", 0))
+            sealed.sendall(GRANTED[:8] + struct.pack("!H", s.getsockname()[1]))
+            while conn not in select.select([conn, s], [], [])[0]:
+                data, who = s.recvfrom(70000)
+                s.sendto(sealed.seal(sealed.open_datagram(data)), who)
+
+    return handler
 
 
 def carry(a, b):

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import gss_client as g
+import gss_server
 import harness as h
 from gss_client import GssClient
 
@@ -376,7 +377,8 @@ def test_a_flood_where_nothing_is_to_come(front, alice, echoes):
 
 
 @pytest.mark.parametrize("hops", [["confidentiality"], ["integrity"], ["integrity", "confidentiality"], ["plain", "confidentiality"],
-                                  ["confidentiality", "plain", "integrity"]], ids=">".join)
+                                  ["confidentiality", "plain", "integrity"], ["none"], ["none", "none"], ["confidentiality", "none"],
+                                  ["none", "integrity", "none"]], ids=">".join)
 def test_datagrams_through_upstreams(front, realm, run, echoes, hops):
     """Each hop is a sockroute; its own context seals its header and all behind it, and it takes nothing less."""
     proxies, upstreams = [], []
@@ -400,6 +402,26 @@ def test_datagrams_through_upstreams(front, realm, run, echoes, hops):
     for proxy in proxies:
         line = proxy.wait_access_line(command="udp")
         assert (line["datagrams_up"], line["datagrams_down"], line["dropped"]) == (4, 4, 0)
+
+
+@pytest.mark.parametrize("before", [None, "confidentiality", "none"])
+@pytest.mark.parametrize("granted_level", LEVELS)
+def test_datagrams_to_a_proxy_that_is_asked_for_no_protection(front, realm, run, serve, echoes, before, granted_level):
+    """Another implementation than ours: what it grants decides, whatever lies between."""
+    alice = str(realm.keytab("alice"))
+    proxy = serve(gss_server.relay(realm.keytab("rcmd"), least=LEVELS[granted_level]))
+    upstreams = [{"name": "last", "url": f"socks5://localhost:{proxy.port}", "auth": "gssapi",
+                  "gssapi": {"keytab": alice, "protection": "none"}}]
+    if before is not None:
+        upstreams.insert(0, {"name": "first", "url": f"socks5://localhost:{front(protection=before).front}", "auth": "gssapi",
+                             "gssapi": {"keytab": alice, "protection": before}})
+    router = run(h.policy(upstreams=upstreams, chains=[{"name": "way", "hops": [u["name"] for u in upstreams]}], default_route="way"),
+                 env=realm.env)
+    d = Datagrams(Plain(router.front), echoes)
+    for payload in (b"", b"datagram", os.urandom(1200)):
+        d.send(payload)
+        assert d.receive() == payload
+    assert proxy.noted() == [("alice@EXAMPLE.TEST", LEVELS[granted_level])]
 
 
 class Plain(GssClient):
