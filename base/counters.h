@@ -41,6 +41,9 @@
 	X(PROXY_HEADERS_BAD, "sockroute_proxy_headers_bad_total", "", "accept/proxy_headers_bad",                              \
 	  "Clients closed for want of a PROXY header.")                                                                        \
 	X(TLS_FAILURES, "sockroute_tls_failures_total", "", "accept/tls_failures", "TLS handshakes with clients that failed.") \
+	X(TLS_OPEN, "sockroute_tls_handshakes_open", "", "accept/tls_handshakes", "TLS handshakes with clients under way.")    \
+	X(TLS_WAITS, "sockroute_tls_waits_total", "", "accept/tls_waits", "Clients whose TLS handshake had to wait for others' to end.") \
+	X(TLS_SHED, "sockroute_tls_shed_total", "", "accept/tls_shed", "Stalled TLS handshakes closed for those that waited.")  \
 	X(AUTH_CHECKS, "sockroute_auth_checks_total", "", "auth/checks", "Passwords hashed.")                                  \
 	X(AUTH_REMEMBERED, "sockroute_auth_remembered_total", "", "auth/remembered", "Log-ins known from shortly before.")     \
 	X(AUTH_FAILURES, "sockroute_auth_failures_total", "", "auth/failures", "Log-ins refused.")                             \

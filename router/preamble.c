@@ -3,17 +3,26 @@
 #include <assert.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/stream.h"
 #include "base/tls.h"
 
 void
-preamble_init(struct preamble *p, bool wants_header, struct tls_context *tls)
+preamble_init(struct preamble *p, bool wants_header, struct tls_context *tls, struct tls_gate *gate, tls_pass_cb *told,
+    void *arg)
 {
 	p->passed = !wants_header && tls == NULL;
 	p->wants_header = wants_header;
 	p->in_tls = false;
 	p->tls = tls;
 	p->proxy.has_addresses = false; /* the addresses themselves are not looked at then */
+	tls_pass_init(&p->pass, tls != NULL ? gate : NULL, told, arg);
+}
+
+void
+preamble_release(struct preamble *p)
+{
+	tls_pass_give_back(&p->pass);
 }
 
 /* Reads what surely belongs to the header. */
@@ -59,9 +68,13 @@ read_header(struct preamble *p, struct stream *client, struct buffer *in)
 static enum preamble_status
 shake_tls(struct preamble *p, struct stream *client)
 {
-	switch (stream_handshake(client)) {
+	uint64_t from_us = clock_now_us();
+	enum stream_status status = stream_handshake(client);
+	tls_gate_note_step(&p->pass, clock_now_us() - from_us);
+	switch (status) {
 	case STREAM_OK:
 		p->in_tls = false;
+		tls_pass_give_back(&p->pass);
 		return PREAMBLE_PASSED;
 	case STREAM_AGAIN:
 		return PREAMBLE_MORE;
@@ -72,6 +85,13 @@ shake_tls(struct preamble *p, struct stream *client)
 	}
 }
 
+static enum preamble_status
+pass(struct preamble *p)
+{
+	p->passed = true;
+	return PREAMBLE_PASSED;
+}
+
 enum preamble_status
 preamble_step(struct preamble *p, struct stream *client, struct buffer *in)
 {
@@ -80,6 +100,11 @@ preamble_step(struct preamble *p, struct stream *client, struct buffer *in)
 		if (status != PREAMBLE_PASSED)
 			return status;
 	}
+	if (p->tls == NULL && !p->in_tls)
+		return pass(p);
+	/* Who has said nothing yet takes no one's place. */
+	if ((p->tls != NULL && !(client->ready & STREAM_READABLE)) || !tls_gate_may_step(&p->pass))
+		return PREAMBLE_MORE;
 	if (p->tls != NULL) {
 		struct tls *tls = tls_new(p->tls, client->fd, NULL);
 		if (tls == NULL)
@@ -88,11 +113,6 @@ preamble_step(struct preamble *p, struct stream *client, struct buffer *in)
 		p->tls = NULL;
 		p->in_tls = true;
 	}
-	if (p->in_tls) {
-		enum preamble_status status = shake_tls(p, client);
-		if (status != PREAMBLE_PASSED)
-			return status;
-	}
-	p->passed = true;
-	return PREAMBLE_PASSED;
+	enum preamble_status status = shake_tls(p, client);
+	return status == PREAMBLE_PASSED ? pass(p) : status;
 }

@@ -26,6 +26,7 @@ static const char *const end_texts[END_N] = {
 	[END_DELETED] = "deleted",
 	[END_NO_HEADER] = "no PROXY header",
 	[END_NO_TLS] = "TLS handshake failed",
+	[END_TLS_SHED] = "TLS handshake stalled",
 	[END_CLIENT_LIMIT] = "client limit",
 	[END_INTERNAL] = "out of memory",
 };
@@ -620,7 +621,7 @@ session_start(struct worker *w, uint32_t listener, int fd, int spare, const stru
 	deadline_init(&s->deadline, on_deadline);
 	s->shake = sh;
 	shake_init(sh, &(struct socks_server_options){ .protocols = conf->protocols, .tor_resolve = conf->tor_resolve, .methods = methods_of(r->policy, conf) });
-	preamble_init(&sh->preamble, conf->proxy_protocol, r->tls[listener]);
+	preamble_init(&sh->preamble, conf->proxy_protocol, r->tls[listener], &w->tls_gate, session_on_tls_pass, s);
 	sh->spare = spare;
 	s->facts = &sh->facts;
 	counter_add(&w->counters, COUNTER_SESSIONS_ACCEPTED, 1);

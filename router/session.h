@@ -58,6 +58,7 @@ enum session_end {
 	END_DELETED,           /* by the API */
 	END_NO_HEADER,         /* where a PROXY header is demanded */
 	END_NO_TLS,            /* or no certificate that we trust */
+	END_TLS_SHED,          /* one that stalled while others waited to begin theirs */
 	END_CLIENT_LIMIT,      /* max_connections_per_client, of a client that a PROXY header names */
 	END_INTERNAL,          /* no memory */
 	END_N

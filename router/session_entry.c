@@ -392,3 +392,13 @@ session_on_client(struct stream *stream, void *arg)
 		session_watch(s);
 	}
 }
+
+void
+session_on_tls_pass(void *arg, bool go)
+{
+	struct session *s = arg;
+	if (go)
+		session_on_client(&s->client, s);
+	else
+		session_close(s, END_TLS_SHED);
+}

@@ -55,6 +55,8 @@ void session_denied(struct session *s);
 void session_keep_client(struct session *s, const struct endpoint *client);
 /** While we are busy elsewhere: takes what comes early as far as there is room, and notices a client that broke off. */
 void session_watch(struct session *s);
+/** The gate that TLS handshakes pass has news. */
+void session_on_tls_pass(void *arg, bool go);
 /** The client's stream has news. */
 void session_on_client(struct stream *stream, void *arg);
 

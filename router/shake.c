@@ -35,6 +35,7 @@ shake_release(struct shake *sh)
 	sh->reverse = NULL;
 	sh->dial = NULL;
 	sh->bind = NULL;
+	preamble_release(&sh->preamble);
 	spare_drop(&sh->spare);
 	gss_context_free(sh->gss);
 	sh->gss = NULL;

@@ -311,6 +311,7 @@ worker_new(struct shared *shared, unsigned number)
 		worker_free(w);
 		return NULL;
 	}
+	tls_gate_init(&w->tls_gate, w->loop, &w->counters);
 	return w;
 }
 
@@ -336,6 +337,7 @@ worker_free(struct worker *w)
 	revision_unref(w->resolver_revision);
 	LIST_FOR_EACH (&w->leases, node)
 		lease_drop(LIST_OBJECT(node, struct lease, link));
+	tls_gate_free(&w->tls_gate);
 	relay_pool_free(&w->relays);
 	udp_pool_free(&w->datagrams);
 	slab_free(&w->sessions);

@@ -21,6 +21,7 @@
 #include "base/slab.h"
 #include "router/revision.h"
 #include "router/relay.h"
+#include "router/tls_gate.h"
 #include "router/udp_socket.h"
 #include "socks/verdict.h"
 
@@ -77,6 +78,7 @@ struct worker {
 	struct dialer *dialer;
 	struct relay_pool relays;
 	struct udp_pool datagrams;
+	struct tls_gate tls_gate;
 	struct lease *lease;                   /* in force; NULL before the first revision */
 	struct list leases;                    /* with those retired */
 	struct revision *resolver_revision;    /* whose dns block the resolver uses */

@@ -195,3 +195,44 @@ def test_a_client_that_stalls_in_the_handshake_is_left(run, ca):
         c.sendall(b"\x16\x03\x01\x02\x00")
         assert c.recv(1) == b""
     s.wait_access_line(end="handshake timeout")
+
+
+INSIDE = 512  # TLS_GATE_MAX
+HELLO = b"\x16\x03\x01\x02\x00"  # the beginning of one
+
+
+def test_handshakes_that_stall_leave_room_for_others(run, serve, ca):
+    target = serve(h.echo)
+    s = run(h.policy([front(ca), {"name": "plain", "listen": f"127.0.0.1:{h.free_port()}"}], workers=1, timeouts={"handshake": "60s"}))
+
+    def counts():
+        return s.get("/v1/stats")["accept"]
+
+    with wrap(ca, h.connect(s.front)) as open_before:
+        assert ask(open_before, target.port) == 0
+        stalled = [h.connect(s.front) for _ in range(INSIDE + 20)]
+        for c in stalled:
+            c.sendall(HELLO)
+        h.wait_until("all of them", lambda: s.get("/v1/stats")["sessions"]["open"] == 1 + len(stalled))
+        h.wait_until("as many inside as may be", lambda: counts()["tls_handshakes"] == INSIDE and counts()["tls_waits"] >= 20)
+        open_before.sendall(b"still there")
+        assert h.recv_exactly(open_before, 11) == b"still there"
+        plain, granted = h.socks5(s.port_of(1), "127.0.0.1", target.port)
+        assert granted == 0
+        # Those who left make room for who waits ...
+        for c in stalled[:100]:
+            c.close()
+        with wrap(ca, h.connect(s.front)) as c:
+            assert ask(c, target.port) == 0
+        # ... and so does who has stalled for long.
+        assert counts()["tls_shed"] == 0
+        stalled += [h.connect(s.front) for _ in range(100)]
+        for c in stalled[-100:]:
+            c.sendall(HELLO)
+        with wrap(ca, h.connect(s.front)) as c:
+            assert ask(c, target.port) == 0
+        assert 0 < counts()["tls_shed"] <= 121
+    s.wait_access_line(end="TLS handshake stalled")
+    for c in stalled:
+        c.close()
+    h.wait_until("nobody inside", lambda: counts()["tls_handshakes"] == 0)
