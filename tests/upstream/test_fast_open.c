@@ -6,20 +6,17 @@
  */
 #include "base/loop.h"
 #include "tests/upstream/dial_bench.h"
+#include "tests/upstream/own_network.h"
 #include "tests/upstream/peer.h"
 
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
@@ -28,39 +25,18 @@
 #define GREETED "<050100 >0500 "
 #define YES GREETED "<05010001cb0071090050 >05000001000000000000"
 
+#define SETTING "ipv4/tcp_fastopen"
 /* Client and server, both without cookies, every listener; and neither. */
 #define ALL "1543"
 #define NONE "0"
 
 static bool has_network;
 
-static bool
-set_fast_open(const char *value)
-{
-	FILE *f = fopen("/proc/sys/net/ipv4/tcp_fastopen", "w");
-	if (f == NULL)
-		return false;
-	bool ok = fputs(value, f) >= 0;
-	return fclose(f) == 0 && ok;
-}
-
-static bool
-loopback_up(void)
-{
-	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	bool ok = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &r) == 0;
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 static int
 enter_network(void **state)
 {
 	(void)state;
-	int flags = CLONE_NEWNET | (geteuid() == 0 ? 0 : CLONE_NEWUSER);
-	has_network = unshare(flags) == 0 && loopback_up() && set_fast_open(ALL);
+	has_network = own_network_enter() && own_network_set(SETTING, ALL);
 	return 0;
 }
 
@@ -131,9 +107,9 @@ test_a_kernel_without_it(void **state)
 {
 	if (!has_network)
 		skip();
-	assert_true(set_fast_open(NONE));
+	assert_true(own_network_set(SETTING, NONE));
 	check_granted(*state, false);
-	assert_true(set_fast_open(ALL));
+	assert_true(own_network_set(SETTING, ALL));
 }
 
 static void
