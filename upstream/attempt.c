@@ -107,7 +107,7 @@ on_connected(int error, const struct endpoint *peer, const struct endpoint *loca
 		return;
 	}
 	a->connected = true;
-	a->deferred = a->connector.plan.fast_open && connect_is_deferred(a->stream->fd);
+	a->deferred = a->connector.deferred;
 	a->result.connect_us = (uint32_t)(clock_now_us() - a->since_us);
 	a->result.peer = *peer;
 	a->result.bound = *local;

@@ -74,15 +74,6 @@ connect_verdict(int error)
 	return error == 0 ? VERDICT_GRANTED : meaning_of(error)->verdict;
 }
 
-bool
-connect_is_deferred(int fd)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof info;
-	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-	       info.tcpi_state == TCP_SYN_SENT;
-}
-
 static bool
 is_shortage(int error)
 {
@@ -132,10 +123,23 @@ apply_plan(int fd, const struct connect_plan *plan)
 	return error;
 }
 
+/* Where the socket doesn't block, connect() succeeds at once only if the SYN waits for the first
+ * bytes. Returns 0, also where it is under way, or errno. */
+static int
+begin_connect(struct connector *c, int fd, const struct sockaddr_storage *ss, socklen_t len)
+{
+	if (connect(fd, (const struct sockaddr *)ss, len) == 0) {
+		c->deferred = c->plan.fast_open;
+		return 0;
+	}
+	return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+}
+
 /* A socket that is connecting to `to`; or a negative errno. */
 static int
-connect_socket(const struct connect_plan *plan, const struct endpoint *to)
+connect_socket(struct connector *c, const struct endpoint *to)
 {
+	const struct connect_plan *plan = &c->plan;
 	struct sockaddr_storage ss;
 	socklen_t len = endpoint_to_sockaddr(to, &ss);
 	if (len == 0 || (plan->source != NULL && plan->source->kind != ENDPOINT_NONE &&
@@ -149,9 +153,8 @@ connect_socket(const struct connect_plan *plan, const struct endpoint *to)
 		error = apply_plan(fd, plan);
 	if (plan->fast_open && plan->n_addrs == 1)
 		(void)set_option(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
-	if (error == 0 && connect(fd, (struct sockaddr *)&ss, len) != 0 && errno != EINPROGRESS &&
-	    errno != EINTR)
-		error = errno;
+	if (error == 0)
+		error = begin_connect(c, fd, &ss, len);
 	if (error == 0)
 		return fd;
 	close(fd);
@@ -229,7 +232,7 @@ start_next(struct connector *c)
 	loop_clear_deadline(c->loop, &c->delay);
 	while (c->next < c->plan.n_addrs) {
 		size_t at = c->next++;
-		int fd = connect_socket(&c->plan, &c->plan.addrs[at]);
+		int fd = connect_socket(c, &c->plan.addrs[at]);
 		int error = fd < 0 ? -fd : start_attempt(c, fd, at);
 		if (error != 0) {
 			note_error(c, error);
@@ -365,6 +368,7 @@ connector_start(struct connector *c, struct loop *l, const struct connect_plan *
 	c->out = out;
 	c->next = 0;
 	c->n_open = 0;
+	c->deferred = false;
 	c->error = 0;
 	c->cb = cb;
 	c->arg = arg;

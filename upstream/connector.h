@@ -20,9 +20,9 @@
  *
  * Fast open: with a cookie of the peer's, the kernel says at once that the connection stands and
  * lets the SYN wait for the first bytes, to take them along. Then a refusal comes out of the first
- * send or recv; connect_is_deferred() tells the owner to look for it there. So it is asked for only
- * where there is a single address, as nobody would try the next one; and by owners that speak
- * first. A kernel that has none of it connects as ever.
+ * send or recv; `deferred` tells the owner to look for it there. So it is asked for only where there
+ * is a single address, as nobody would try the next one; and by owners that speak first. A kernel
+ * that has none of it connects as ever. It costs one call more, the option.
  *
  * Embedded by its owner; one thread. Life: zeroed -> connector_start -> callback or
  * connector_cancel -> start again.
@@ -74,6 +74,7 @@ struct connector {
 	struct list beside; /* attempts in streams of our own */
 	size_t next;        /* the address to try next */
 	unsigned n_open;    /* attempts under way */
+	bool deferred;      /* when told: its SYN still waits for the first bytes */
 	int error;          /* 0, or what is to be told if none stands */
 	struct deadline delay;
 	struct loop_task failed; /* all failed inside connector_start */
@@ -90,9 +91,6 @@ void connector_start(struct connector *c, struct loop *l, const struct connect_p
 		     struct stream *out, connect_cb *cb, void *arg);
 /** Closes the stream. Nothing under way: nothing happens. */
 void connector_cancel(struct connector *c);
-
-/** The SYN of a connection that was granted still waits for the first bytes. */
-bool connect_is_deferred(int fd);
 
 /** What an errno of connect() or of making its socket means. Trouble of our own is INTERNAL. */
 enum verdict connect_verdict(int error);

@@ -16,9 +16,8 @@ import sys
 import time
 
 import lab
-from lab import BARE_RELAY, CORES, NO_PROXY, PROXIES, PROXY, UPSTREAM, Held, Lab, load, middle, show, spread, table
+from lab import BARE_RELAY, CORES, NO_PROXY, OURS, PROXIES, PROXY, UPSTREAM, Held, Lab, load, middle, show, spread, table
 
-OURS = "sockroute"
 GIB = 1 << 30
 
 
@@ -86,9 +85,10 @@ def measure(scenario, proxy, seconds):
         where = {"socks5": PROXY} if proxy.socks else {"to": PROXY} if process else {}
         if scenario.mode == "idle":
             return measure_idle(proxy, process, where)
-        before = process.cpu() if process else 0
+        before, opened_before = process.cpu() if process else 0, lab.fast_opened()
         found = load(scenario.mode, seconds=seconds, threads=CORES, **scenario.options, **where)
         found["cpu"] = process.cpu() - before if process else None
+        found["in_syn"] = [(now - then) / found["opened"] for now, then in zip(lab.fast_opened(), opened_before)]
         return found
 
 
@@ -120,7 +120,8 @@ def sum_up(taken):
             cpus = [f["cpu_per_unit"] for f in runs if f["cpu_per_unit"] is not None]
             out[name][proxy] = {"rate": middle(rates), "spread": spread(rates), "cpu": middle(cpus),
                                 "cpu_spread": spread(cpus) if cpus else None,
-                                "p99_us": middle([f["us"]["p99"] for f in runs if "us" in f]), "errors": sum(f.get("errors", 0) for f in runs)}
+                                "p99_us": middle([f["us"]["p99"] for f in runs if "us" in f]), "errors": sum(f.get("errors", 0) for f in runs),
+                                "in_syn": [middle(side) for side in zip(*(f["in_syn"] for f in runs if "in_syn" in f))]}
     return out
 
 
@@ -132,10 +133,14 @@ def to_best(row, peers, name):
             "least_cpu_peer": least, "cpu_to_least": row["cpu"] / peers[least]["cpu"] if peers[least]["cpu"] else None}
 
 
+def is_ours(name):
+    return name.split("-")[0] == OURS
+
+
 def ratios(name, rows):
     """Ours to the best peer and to both limits; and what the bare relay, the limit of SOCKS proxies, is to the best peer."""
     ours, bare = rows.get(OURS), rows.get(BARE_RELAY)
-    peers = {p: r for p, r in rows.items() if p not in (OURS, NO_PROXY, BARE_RELAY)}
+    peers = {p: r for p, r in rows.items() if p not in (NO_PROXY, BARE_RELAY) and not is_ours(p)}
     if not ours or not peers:
         return {}
     out = to_best(ours, peers, name)
@@ -167,6 +172,14 @@ def tell_ratios(to, idle):
               f"CPU {limit['cpu_to_least']:.2f} x {limit['least_cpu_peer']}")
 
 
+def tell_fast_open(rows):
+    """Whether those that were to open fast did: how many of their connections had data in the SYN, as either end's kernel counts."""
+    for p in (p for p in PROXIES if "fast_open" in p.how and p.name in rows):
+        sent, taken = rows[p.name]["in_syn"]
+        verdict = "data in the SYN" if min(sent, taken) > 0.9 else "NO fast open"
+        print(f"{p.name}: {verdict} (sent and taken for each connection: {sent:.2f}, {taken:.2f})")
+
+
 def tell(result):
     print(f"\n{result['machine']}; medians of {result['reps']}, {result['seconds']} s each")
     for s in SCENARIOS:
@@ -177,6 +190,7 @@ def tell(result):
         table(["", s.unit, "+-", s.cpu_unit, "+-", "p99 us"], [
             [p, show(r["rate"]), percent(r["spread"]), show(r["cpu"]), percent(r["cpu_spread"]),
              show(r["p99_us"]) if s.mode in ("connect", "ask") else "-"] for p, r in rows.items()])
+        tell_fast_open(rows)
         to = result["ratios"].get(s.name)
         if to:
             tell_ratios(to, s.mode == "idle")
@@ -217,7 +231,7 @@ def chart(s, rows, key, unit):
     data = ""
     for p, value in shown:
         label = p.replace("-", "\\n")
-        colour = COLOUR_OURS if p == OURS else COLOUR_LIMIT if p in (NO_PROXY, BARE_RELAY) else COLOUR_THEIRS
+        colour = COLOUR_OURS if is_ours(p) else COLOUR_LIMIT if p in (NO_PROXY, BARE_RELAY) else COLOUR_THEIRS
         data += f'"{label}" {value} {colour} {show(value)}\n'
     wide = s.mode == "idle"
     return CHART.format(title=s.title, unit=unit, data=data, scale="set logscale y" if wide else "", least=0.1 if wide else 0,

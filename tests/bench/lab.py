@@ -28,6 +28,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 CORES = len(os.sched_getaffinity(0))
 TARGET, PROXY, UPSTREAM, ADMIN = 7100, 7200, 7300, 7400
 WAIT = 20.0
+FAST_OPEN = str(1 | 2 | 0x400)         # clients, servers, and all listeners are such: with cookies, as it is used between hosts
 PACKAGES = {"haproxy": "haproxy", "microsocks": "microsocks", "danted": "dante-server", "gnuplot": "gnuplot-nox", "strace": "strace"}
 
 
@@ -39,13 +40,20 @@ def enter_namespace():
         os.execve(unshare, [unshare, "--net", *as_who, sys.executable, *sys.argv], {**os.environ, "BENCH_NAMESPACE": "1"})
     subprocess.run([find("ip") or sys.exit("ip is not installed (Debian: iproute2)"), "link", "set", "lo", "up"], check=True)
     for key, value in (("ipv4/tcp_congestion_control", "reno"), ("ipv4/ip_local_port_range", "10000 65000"), ("ipv4/tcp_tw_reuse", "1"),
-                       ("core/somaxconn", "4096")):
+                       ("core/somaxconn", "4096"), ("ipv4/tcp_fastopen", FAST_OPEN)):
         with contextlib.suppress(OSError):
             pathlib.Path("/proc/sys/net", key).write_text(value)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Killed from outside by SIGTERM, it still runs what is in `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+
+
+def fast_opened():
+    """How many connections of this namespace had data in their SYN that was taken, as the clients' kernel counts and as the servers'."""
+    names, values = [line.split()[1:] for line in pathlib.Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")]
+    counted = dict(zip(names, map(int, values)))
+    return counted["TCPFastOpenActive"], counted["TCPFastOpenPassive"]
 
 
 def most_sessions():
@@ -215,9 +223,10 @@ def policy(port=PROXY, workers=None, **more):
     }
 
 
-def through(upstream, **more):
-    """The same, all by one SOCKS5 upstream."""
-    return policy(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{upstream}"}], **{"default_route": "up", **more})
+def through(upstream, how=(), **more):
+    """The same, all by one SOCKS5 upstream; how: switches of the upstream that are on."""
+    up = {"name": "up", "url": f"socks5://127.0.0.1:{upstream}", **dict.fromkeys(how, True)}
+    return policy(upstreams=[up], **{"default_route": "up", **more})
 
 
 DANTE = """logoutput: /dev/null
@@ -256,8 +265,11 @@ def start_none(_lab, _chain):
     return None
 
 
-def start_sockroute(lab, chain):
-    return lab.sockroute(through(UPSTREAM) if chain else policy())
+def start_sockroute(*how):
+    def start(lab, chain):
+        return lab.sockroute(through(UPSTREAM, how) if chain else policy())
+
+    return start
 
 
 def start_haproxy(options):
@@ -284,22 +296,25 @@ def start_bare(lab, chain):
 
 
 class Proxy:
-    """only: the scenarios that it is made for; none given: all."""
+    """only: the scenarios that it is made for; none given: all. how: of CHAINED."""
 
-    def __init__(self, name, start, program=None, socks=True, chains=False, idle=4000, only=()):
+    def __init__(self, name, start, program=None, socks=True, chains=False, idle=4000, only=(), how=()):
         self.name, self.start, self.program, self.socks, self.chains, self.idle = name, start, program, socks, chains, idle
-        self.only = only
+        self.only, self.how = only, how
 
     def missing(self):
         return self.program is not None and find(self.program) is None
 
 
 # What peers are measured against, but are none: the client straight to the target, and the least that a SOCKS proxy can do.
-NO_PROXY, BARE_RELAY = "none", "bare-relay"
+OURS, NO_PROXY, BARE_RELAY = "sockroute", "none", "bare-relay"
+# Ways to talk to an upstream: its switches that are on.
+CHAINED = {"pipeline": ("pipeline",), "fast_open": ("fast_open",), "both": ("pipeline", "fast_open")}
 PROXIES = [
     Proxy(NO_PROXY, start_none, socks=False, idle=0),
     Proxy(BARE_RELAY, start_bare, chains=True, only=("connect", "rr", "chain")),
-    Proxy("sockroute", start_sockroute, chains=True),
+    Proxy(OURS, start_sockroute(), chains=True),
+    *(Proxy(f"{OURS}-{name}", start_sockroute(*how), chains=True, only=("chain",), how=how) for name, how in CHAINED.items()),
     Proxy("haproxy", start_haproxy(""), "haproxy", socks=False),
     Proxy("haproxy-splice", start_haproxy(" option splice-request\n option splice-response"), "haproxy", socks=False),
     Proxy("microsocks", start_microsocks, "microsocks"),

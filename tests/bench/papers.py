@@ -29,8 +29,9 @@ network namespace of its own. Compare figures of one run only, and CPU before ra
 
 `make bench`. haproxy in TCP mode has no handshake to do; "none" is the client straight to the target. "bare-relay" is the limit of a
 SOCKS proxy: a few hundred lines of plain epoll that make the handshake and copy, and nothing else (no policy, log, deadlines, counters),
-so it shows what the kernel and the handshake cost by themselves. CPU is that of all processes of the proxy, idle memory what 4000 idle
-sessions (dante: 300) add to it.
+so it shows what the kernel and the handshake cost by themselves. Through an upstream, which is a sockroute for all, sockroute is shown
+with `pipeline`, `fast_open` and both as well. CPU is that of all processes of the proxy, idle memory what 4000 idle sessions
+(dante: 300) add to it.
 
 ```
 {compare}
@@ -38,7 +39,8 @@ sessions (dante: 300) add to it.
 
 ## System calls of a connection
 
-`make bench-syscalls`. A CONNECT with one echo, one after the other, from accept to close: straight, and through one SOCKS5 upstream.
+`make bench-syscalls`. A CONNECT with one echo, one after the other, from accept to close: straight, and through one SOCKS5 upstream,
+plain, with `pipeline`, with `fast_open`, with both.
 
 ```
 {syscalls}

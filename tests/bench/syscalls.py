@@ -14,10 +14,17 @@ import sys
 import time
 
 import lab
+from lab import CHAINED
 
 # Calls of one connection: all, and the work alone. The rest, waiting for events and handing access lines to the log's thread, is
 # shared between connections as soon as there are several at a time.
-BOUNDS = {"direct": {"all": 38, "work": 23}, "chain": {"all": 45, "work": 27}}
+BOUNDS = {
+    "direct": {"all": 38, "work": 23},
+    "chain": {"all": 45, "work": 27},
+    "pipeline": {"all": 42, "work": 25},
+    "fast_open": {"all": 46, "work": 28},
+    "both": {"all": 43, "work": 26},
+}
 SHARED = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "futex", "write")
 ATTACHED_WITHIN = 10.0
 
@@ -118,7 +125,7 @@ def main():
         with lab.Lab() as here:
             here.target()
             here.sockroute(lab.policy(port=lab.UPSTREAM), name="upstream")
-            router = here.sockroute(lab.through(lab.UPSTREAM, workers=1) if way == "chain" else lab.policy(workers=1))
+            router = here.sockroute(lab.policy(workers=1) if way == "direct" else lab.through(lab.UPSTREAM, CHAINED.get(way, ()), workers=1))
             counted = count_connections(router.pid, lab.PROXY, lab.TARGET, n, here.folder / "calls")
         if counted is None:
             sys.exit("strace can't attach: run as root, or allow ptrace")

@@ -18,9 +18,10 @@ ROOM = 1.2
 def test_calls_of_a_connect(run, serve, folder, way):
     target = serve(h.echo)
     quiet = {"log": {"format": "json", "level": "info"}, "workers": 1}
-    if way == "chain":
+    if way != "direct":
         upstream = run(h.policy(**quiet))
-        quiet.update(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{upstream.front}"}], default_route="up")
+        how = dict.fromkeys(syscalls.CHAINED.get(way, ()), True)
+        quiet.update(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{upstream.front}", **how}], default_route="up")
     router = run(h.policy(**quiet))
     counted = syscalls.count_connections(router.pid, router.front, target.port, CONNECTIONS, folder / "calls")
     if counted is None:
