@@ -284,55 +284,69 @@ endpoint_set_ipv6(struct endpoint *e, const uint8_t addr[16], uint16_t port)
 }
 
 /* inet_ntop(3) goes through printf, and every access line has two of these. */
-static const char *
-ipv4_to_text(const uint8_t addr[4], char *out)
+static char *
+write_ipv4(const uint8_t addr[4], char *out)
 {
-	size_t n = 0;
 	for (int i = 0; i < 4; i++) {
-		n += text_write_number(out + n, addr[i], 1);
-		out[n++] = i < 3 ? '.' : '\0';
+		unsigned v = addr[i];
+		if (v >= 100)
+			*out++ = (char)('0' + v / 100);
+		if (v >= 10)
+			*out++ = (char)('0' + v / 10 % 10);
+		*out++ = (char)('0' + v % 10);
+		*out++ = '.';
 	}
+	return out - 1;
+}
+
+/* Returns the end; no NUL. At most ENDPOINT_NAME_MAX bytes. */
+static char *
+write_host(const struct endpoint *e, char *out)
+{
+	if (e->kind == ENDPOINT_IPV4)
+		return write_ipv4(e->addr, out);
+	if (e->kind == ENDPOINT_NAME)
+		return mempcpy(out, e->name, e->name_len);
+	if (e->kind == ENDPOINT_IPV6 && inet_ntop(AF_INET6, e->addr, out, INET6_ADDRSTRLEN) != NULL)
+		return out + strlen(out);
+	return out;
+}
+
+/* As endpoint_to_text, into ENDPOINT_TEXT_MAX bytes. */
+static const char *
+write_whole(const struct endpoint *e, char *out)
+{
+	bool brackets = e->kind == ENDPOINT_IPV6;
+	char *at = out;
+	if (brackets)
+		*at++ = '[';
+	at = write_host(e, at);
+	if (brackets)
+		*at++ = ']';
+	if (e->kind != ENDPOINT_NONE) {
+		*at++ = ':';
+		at += text_write_number(at, e->port, 1);
+	}
+	*at = '\0';
 	return out;
 }
 
 const char *
 endpoint_host_to_text(const struct endpoint *e, char *out, size_t cap)
 {
-	char z[INET6_ADDRSTRLEN];
-	const char *host = "";
-	if (e->kind == ENDPOINT_NAME)
-		host = e->name;
-	else if (e->kind == ENDPOINT_IPV4)
-		host = ipv4_to_text(e->addr, z);
-	else if (e->kind == ENDPOINT_IPV6)
-		host = inet_ntop(AF_INET6, e->addr, z, sizeof z);
-	size_t n = strnlen(host, cap - 1);
-	memcpy(out, host, n);
-	out[n] = '\0';
+	char host[ENDPOINT_NAME_MAX + 1];
+	*write_host(e, host) = '\0';
+	text_copy(out, cap, host);
 	return out;
 }
 
 const char *
 endpoint_to_text(const struct endpoint *e, char *out, size_t cap)
 {
-	char host[ENDPOINT_NAME_MAX + 1];
 	char all[ENDPOINT_TEXT_MAX];
-	if (e->kind == ENDPOINT_NONE)
-		return endpoint_host_to_text(e, out, cap);
-	bool brackets = e->kind == ENDPOINT_IPV6;
-	size_t n = 0;
-	endpoint_host_to_text(e, host, sizeof host);
-	if (brackets)
-		all[n++] = '[';
-	memcpy(all + n, host, strlen(host));
-	n += strlen(host);
-	if (brackets)
-		all[n++] = ']';
-	all[n++] = ':';
-	n += text_write_number(all + n, e->port, 1);
-	size_t len = n < cap ? n : cap - 1;
-	memcpy(out, all, len);
-	out[len] = '\0';
+	if (cap >= sizeof all)
+		return write_whole(e, out);
+	text_copy(out, cap, write_whole(e, all));
 	return out;
 }
 

@@ -20,6 +20,7 @@ enum {
 	CLOSING_MAX = 2,                       /* "}\n" */
 	VALUE_MAX = 255,
 	MESSAGE_MAX = 512,                     /* fits beside time and level, each byte escaped */
+	KEY_AROUND_MAX = 4,                    /* ,"": */
 };
 
 static const char *const level_texts[LOG_LEVEL_N] = {
@@ -141,13 +142,33 @@ put_bad_byte(struct log_line *l, uint8_t byte)
 	put_text(l, out);
 }
 
-/* How many bytes at the start of s need no escape in either format: visible ASCII and blanks. */
+/*
+ * What a byte may be without being looked at: part of a value that needs no quotes in text, as it can't be misread there;
+ * part of one between quotes that needs no escape in either format.
+ */
+enum { IS_WORD = 1, IS_EASY = 2 };
+static const uint8_t byte_class[256] = {
+	[' '] = IS_EASY, ['!'] = IS_EASY | IS_WORD, ['#' ... '<'] = IS_EASY | IS_WORD, ['='] = IS_EASY,
+	['>' ... '['] = IS_EASY | IS_WORD, [']' ... '~'] = IS_EASY | IS_WORD,
+};
+
+/* How many of the first len bytes are of that class. */
 static size_t
-plain_run(const uint8_t *s, size_t len)
+run_of(const char *bytes, size_t len, uint8_t class)
 {
 	size_t n = 0;
-	while (n < len && s[n] >= ' ' && s[n] <= '~' && s[n] != '\\' && s[n] != '"')
+	while (n < len && (byte_class[(uint8_t)bytes[n]] & class))
 		n++;
+	return n;
+}
+
+/* The same, copied on the way. */
+static inline size_t
+copy_run(char *out, const char *bytes, size_t len, uint8_t class)
+{
+	size_t n = 0;
+	for (; n < len && (byte_class[(uint8_t)bytes[n]] & class); n++)
+		out[n] = bytes[n];
 	return n;
 }
 
@@ -158,7 +179,7 @@ put_escaped(struct log_line *l, const char *bytes, size_t len, size_t max, bool 
 	const uint8_t *s = (const uint8_t *)bytes;
 	for (size_t at = 0; at < len;) {
 		uint32_t v;
-		size_t run = plain_run(s + at, (len < max ? len : max) - at);
+		size_t run = run_of(bytes + at, (len < max ? len : max) - at, IS_EASY);
 		put_bytes(l, bytes + at, run);
 		at += run;
 		if (at == len || at == max)
@@ -178,54 +199,17 @@ put_escaped(struct log_line *l, const char *bytes, size_t len, size_t max, bool 
 	}
 }
 
-/* In text a value goes without quotes where that can't be misread: visible ASCII. */
-static bool
-is_plain(uint8_t c)
-{
-	static const uint64_t plain[] = {
-		UINT64_MAX << ('!' & 63) & ~(UINT64_C(1) << '"') & ~(UINT64_C(1) << '='),
-		UINT64_MAX >> 1 & ~(UINT64_C(1) << ('\\' & 63)), 0, 0,
-	};
-	return plain[c >> 6] >> (c & 63) & 1;
-}
-
-static bool
-is_plain_word(const char *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (!is_plain((uint8_t)bytes[i]))
-			return false;
-	return len > 0;
-}
-
 static size_t
 room_in(const struct log_line *l)
 {
 	return l->full ? 0 : LOG_LINE_MAX - CLOSING_MAX - l->len;
 }
 
-/* Most values are such words: looked at and copied in one go. False: it is none, or has no room. */
-static bool
-put_plain_word(struct log_line *l, const char *bytes, size_t len)
-{
-	char *out = l->bytes + l->len;
-	if (len == 0 || len > VALUE_MAX || len > room_in(l))
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!is_plain((uint8_t)bytes[i]))
-			return false;
-		out[i] = bytes[i];
-	}
-	l->len += len;
-	return true;
-}
-
+/* Any value, where put_easy_value could not. */
 static void
 put_value(struct log_line *l, const char *bytes, size_t len)
 {
-	if (l->format == LOG_TEXT && put_plain_word(l, bytes, len))
-		return;
-	bool quoted = l->format == LOG_JSON || !is_plain_word(bytes, len);
+	bool quoted = l->format == LOG_JSON || len == 0 || run_of(bytes, len, IS_WORD) < len;
 	if (quoted)
 		put_text(l, "\"");
 	put_escaped(l, bytes, len, VALUE_MAX, quoted);
@@ -233,34 +217,102 @@ put_value(struct log_line *l, const char *bytes, size_t len)
 		put_text(l, "\"");
 }
 
-static void
-put_key(struct log_line *l, const char *key)
+/* A key is a few bytes: two copies that overlap do it without a loop or a call. */
+static inline void
+copy_key(char *out, const char *key, size_t n)
 {
-	bool json = l->format == LOG_JSON;
-	size_t n = strlen(key), len = n + (json ? 4 : 2);
-	if (len > room_in(l)) {
-		l->full = true;
-		return;
+	if (n > 16) {
+		memcpy(out, key, n);
+	} else if (n >= 8) {
+		memcpy(out, key, 8);
+		memcpy(out + n - 8, key + n - 8, 8);
+	} else if (n >= 4) {
+		memcpy(out, key, 4);
+		memcpy(out + n - 4, key + n - 4, 4);
+	} else if (n > 0) {
+		out[0] = key[0];
+		out[n / 2] = key[n / 2];
+		out[n - 1] = key[n - 1];
 	}
+}
+
+/* Writes a key and returns where its value goes, if there is room for both. The value counts once end_key was called. */
+static inline char *
+begin_key(struct log_line *l, const char *key, size_t key_len, size_t value_max)
+{
+	if (key_len + KEY_AROUND_MAX + value_max > room_in(l))
+		return NULL;
 	char *out = l->bytes + l->len;
-	*out++ = json ? ',' : ' ';
-	if (json)
-		*out++ = '"';
-	memcpy(out, key, n);
-	if (json)
-		out[n++] = '"';
-	out[n] = json ? ':' : '=';
-	l->len += len;
+	if (l->format == LOG_JSON) {
+		out[0] = ',';
+		out[1] = '"';
+		copy_key(out + 2, key, key_len);
+		out[2 + key_len] = '"';
+		out[3 + key_len] = ':';
+		return out + key_len + 4;
+	}
+	out[0] = ' ';
+	copy_key(out + 1, key, key_len);
+	out[1 + key_len] = '=';
+	return out + key_len + 2;
+}
+
+static inline void
+end_key(struct log_line *l, const char *end)
+{
+	l->len = (size_t)(end - l->bytes);
+}
+
+/* As put_value, for a value that may be long or strange: as a whole or not at all. */
+static __attribute__((noinline)) void
+put_any(struct log_line *l, const char *key, size_t key_len, const char *value, size_t len)
+{
+	size_t start = l->len;
+	char *out = begin_key(l, key, key_len, 0);
+	l->full = out == NULL;
+	if (out != NULL) {
+		end_key(l, out);
+		put_value(l, value, len);
+	}
+	if (l->full)
+		l->len = start;
+}
+
+/*
+ * Most values need no escape: they are looked at and copied in one go, to the NUL or up to len bytes. False: it is not such a
+ * value, or has no room.
+ */
+static inline bool
+put_easy(struct log_line *l, const char *key, size_t key_len, const char *value, size_t len, bool to_nul)
+{
+	size_t most = to_nul || len > VALUE_MAX ? VALUE_MAX : len;
+	char *out = begin_key(l, key, key_len, VALUE_MAX + 2);
+	if (out == NULL)
+		return false;
+	if (l->format == LOG_TEXT) {
+		size_t n = copy_run(out, value, most, IS_WORD);
+		if (n > 0 && (to_nul ? value[n] == '\0' : n == len)) {
+			end_key(l, out + n);
+			return true;
+		}
+	}
+	*out++ = '"';
+	size_t n = copy_run(out, value, most, IS_EASY);
+	if (to_nul ? value[n] != '\0' : n != len)
+		return false;
+	out[n] = '"';
+	end_key(l, out + n + 1);
+	return true;
 }
 
 /* The time: up to its second it is that of the line before, most of the time. */
-static void
-put_time(struct log_line *l)
+static char *
+add_time(char *out)
 {
 	static _Thread_local struct {
 		int64_t second;
-		char text[32];
 		size_t len;
+		char text[32];
 	} last = { .second = -1 };
 	int64_t ms = clock_wall_ms();
 	if (ms < 0 || ms / 1000 != last.second) {
@@ -269,32 +321,43 @@ put_time(struct log_line *l)
 	} else {
 		text_write_number(last.text + last.len - 4, (uint64_t)(ms % 1000), 3);     /* "...678Z" */
 	}
-	put_bytes(l, last.text, last.len);
+	memcpy(out, last.text, sizeof last.text);
+	return out + last.len;
 }
 
+static inline char *
+add_text(char *out, const char *text)
+{
+	while (*text != '\0')
+		*out++ = *text++;
+	return out;
+}
+
+/* All of it fits: it is what comes first, and of bounded length. */
 void
 log_line_begin(struct log_line *l, enum log_level level, const char *message)
 {
-	l->len = 0;
 	l->full = l->skip = false;
 	l->format = (enum log_format)atomic_load_explicit(&current_format, memory_order_relaxed);
 	bool json = l->format == LOG_JSON;
-	put_text(l, json ? "{\"time\":\"" : "");
-	put_time(l);
-	put_text(l, json ? "\",\"level\":\"" : " ");
-	put_text(l, level_texts[level]);
-	put_text(l, json ? "\",\"message\":\"" : " ");
-	put_escaped(l, message, strlen(message), MESSAGE_MAX, json);
-	put_text(l, json ? "\"" : "");
+	char *out = add_time(add_text(l->bytes, json ? "{\"time\":\"" : ""));
+	out = add_text(out, json ? "\",\"level\":\"" : " ");
+	out = add_text(out, level_texts[level]);
+	out = add_text(out, json ? "\",\"message\":\"" : " ");
+	size_t n = copy_run(out, message, MESSAGE_MAX, IS_EASY);
+	l->len = (size_t)(out - l->bytes) + n;
+	if (message[n] != '\0' && n < MESSAGE_MAX)
+		put_escaped(l, message + n, strlen(message + n), MESSAGE_MAX - n, json);
+	if (json)
+		l->bytes[l->len++] = '"';
 }
 
 void
 log_line_finish(struct log_line *l)
 {
-	const char *closing = l->format == LOG_JSON ? "}\n" : "\n";
-	size_t n = strlen(closing);
-	memcpy(l->bytes + l->len, closing, n);
-	l->len += n;
+	if (l->format == LOG_JSON)
+		l->bytes[l->len++] = '}';
+	l->bytes[l->len++] = '\n';
 }
 
 void
@@ -311,69 +374,41 @@ log_begin_access(struct log_line *l, const char *message)
 	log_line_begin(l, LOG_INFO, message);
 }
 
-/* Where a key begins; end_key goes back there if the key did not fit as a whole. */
-static size_t
-begin_key(struct log_line *l, const char *key)
+void
+log_put_bytes(struct log_line *l, const char *key, size_t key_len, const char *value, size_t len)
 {
-	size_t start = l->len;
-	put_key(l, key);
-	return start;
-}
-
-static void
-end_key(struct log_line *l, size_t start)
-{
-	if (l->full)
-		l->len = start;
+	if (!l->skip && value != NULL && !put_easy(l, key, key_len, value, len, false))
+		put_any(l, key, key_len, value, len);
 }
 
 void
-log_bytes(struct log_line *l, const char *key, const char *value, size_t len)
+log_put_str(struct log_line *l, const char *key, size_t key_len, const char *value)
 {
-	if (l->skip || value == NULL)
-		return;
-	size_t start = begin_key(l, key);
-	put_value(l, value, len);
-	end_key(l, start);
+	if (!l->skip && value != NULL && !put_easy(l, key, key_len, value, 0, true))
+		put_any(l, key, key_len, value, strlen(value));
 }
 
 void
-log_str(struct log_line *l, const char *key, const char *value)
+log_put_num(struct log_line *l, const char *key, size_t key_len, int64_t value)
 {
-	if (value != NULL)
-		log_bytes(l, key, value, strlen(value));
-}
-
-static void
-put_plain(struct log_line *l, const char *key, const char *text, size_t len)
-{
-	size_t start = begin_key(l, key);
-	put_bytes(l, text, len);
-	end_key(l, start);
-}
-
-void
-log_num(struct log_line *l, const char *key, int64_t value)
-{
-	char text[32];
 	if (l->skip)
 		return;
-	size_t sign = value < 0;
-	text[0] = '-';
-	size_t n = text_write_number(text + sign, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 1);
-	put_plain(l, key, text, sign + n);
+	char *out = begin_key(l, key, key_len, TEXT_NUMBER_MAX);
+	if ((l->full = out == NULL))
+		return;
+	if (value < 0)
+		*out++ = '-';
+	end_key(l, out + text_write_number(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 1));
 }
 
 void
-log_ms(struct log_line *l, const char *key, uint64_t us)
+log_put_ms(struct log_line *l, const char *key, size_t key_len, uint64_t us)
 {
-	char text[32];
 	if (l->skip)
 		return;
-	size_t n = text_write_number(text, us / 1000, 1);
-	text[n++] = '.';
-	n += text_write_number(text + n, us % 1000, 3);
-	put_plain(l, key, text, n);
+	char *out = begin_key(l, key, key_len, TEXT_NUMBER_MAX);
+	if (!(l->full = out == NULL))
+		end_key(l, out + text_write_ms(out, us));
 }
 
 void

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/base.h"
 
@@ -54,12 +55,38 @@ log_wants(enum log_level level)
 void log_begin(struct log_line *l, enum log_level level, const char *message);
 /** An access line: level info, but kept whatever the level is. */
 void log_begin_access(struct log_line *l, const char *message);
-void log_str(struct log_line *l, const char *key, const char *value);          /* NULL: left out */
-void log_bytes(struct log_line *l, const char *key, const char *value, size_t len);
-void log_num(struct log_line *l, const char *key, int64_t value);
-void log_ms(struct log_line *l, const char *key, uint64_t us);                 /* "12.345" */
 void log_errno(struct log_line *l, int error);                                 /* key "error" */
 void log_end(struct log_line *l);
+
+/* Keys are literals, so their length is known where they are written. */
+void log_put_str(struct log_line *l, const char *key, size_t key_len, const char *value);
+void log_put_bytes(struct log_line *l, const char *key, size_t key_len, const char *value, size_t len);
+void log_put_num(struct log_line *l, const char *key, size_t key_len, int64_t value);
+void log_put_ms(struct log_line *l, const char *key, size_t key_len, uint64_t us);
+
+static inline void
+log_str(struct log_line *l, const char *key, const char *value)                /* NULL: left out */
+{
+	log_put_str(l, key, strlen(key), value);
+}
+
+static inline void
+log_bytes(struct log_line *l, const char *key, const char *value, size_t len)  /* NULL: left out */
+{
+	log_put_bytes(l, key, strlen(key), value, len);
+}
+
+static inline void
+log_num(struct log_line *l, const char *key, int64_t value)
+{
+	log_put_num(l, key, strlen(key), value);
+}
+
+static inline void
+log_ms(struct log_line *l, const char *key, uint64_t us)                       /* "12.345" */
+{
+	log_put_ms(l, key, strlen(key), us);
+}
 
 /** A line with a printf message and no keys. */
 void log_say(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);

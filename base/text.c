@@ -138,22 +138,46 @@ text_append(char *out, size_t cap, size_t *len, const char *fmt, ...)
 		*len = (size_t)n < cap - *len ? *len + (size_t)n : cap - 1;
 }
 
+static const char two_digits[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+    "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+    "9899";
+
+/* From the bits of a number, as one bit is 0.30103 = 1233/4096 digits, or one less: the comparison tells. */
+static unsigned
+count_digits(uint64_t value)
+{
+	static const uint64_t powers[] = {
+		0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000,
+		100000000000, 1000000000000, 10000000000000, 100000000000000, 1000000000000000, 10000000000000000,
+		100000000000000000, 1000000000000000000, UINT64_C(10000000000000000000)
+	};
+	unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1), n = bits * 1233 >> 12;
+	return n + (value >= powers[n]);
+}
+
 size_t
 text_write_number(char *out, uint64_t value, unsigned digits)
 {
-	char all[TEXT_NUMBER_MAX];
-	size_t at = sizeof all;
-	for (; value > 9; value /= 100) {
-		unsigned two = (unsigned)(value % 100);
-		all[--at] = (char)('0' + two % 10);
-		all[--at] = (char)('0' + two / 10);
+	unsigned n = count_digits(value), at = n = n > digits ? n : digits;
+	for (; value > 9; value /= 100)
+		memcpy(out + (at -= 2), two_digits + value % 100 * 2, 2);
+	while (at > 0) {
+		out[--at] = (char)('0' + value);
+		value = 0;
 	}
-	if (value > 0 || at == sizeof all)
-		all[--at] = (char)('0' + value);
-	while (at > 0 && sizeof all - at < digits)
-		all[--at] = '0';
-	memcpy(out, all + at, sizeof all - at);
-	return sizeof all - at;
+	return n;
+}
+
+size_t
+text_write_ms(char *out, uint64_t us)
+{
+	unsigned rest = (unsigned)(us % 1000);
+	size_t n = text_write_number(out, us / 1000, 1);
+	out[n] = '.';
+	out[n + 1] = (char)('0' + rest / 100);
+	memcpy(out + n + 2, two_digits + rest % 100 * 2, 2);
+	return n + 4;
 }
 
 void
@@ -167,10 +191,9 @@ text_copy(char *out, size_t cap, const char *text)
 void
 text_append_string(char *out, size_t cap, size_t *len, const char *text)
 {
-	size_t n = strlen(text), room = cap - 1 - *len;
-	if (n > room)
-		n = room;
-	memcpy(out + *len, text, n);
-	*len += n;
-	out[*len] = '\0';
+	size_t at = *len;
+	while (*text != '\0' && at < cap - 1)
+		out[at++] = *text++;
+	out[at] = '\0';
+	*len = at;
 }

@@ -33,10 +33,12 @@ enum { TEXT_NUMBER_MAX = 21 };         /* digits of a 64-bit number, a sign; no 
 
 /** Writes a number in decimal, at least `digits` wide with zeros in front, without NUL. Returns its length. For hot paths. */
 size_t text_write_number(char *out, uint64_t value, unsigned digits);
+/** Writes microseconds as milliseconds, "12.005", without NUL. Returns its length, at most TEXT_NUMBER_MAX. */
+size_t text_write_ms(char *out, uint64_t us);
 
 /** Copies a string, cut quietly at cap; NULL is taken for "". */
 void text_copy(char *out, size_t cap, const char *text);
-/** Appends a string as text_append does; for hot paths. */
+/** Appends a string as text_append does; for short ones in hot paths. */
 void text_append_string(char *out, size_t cap, size_t *len, const char *text);
 /** snprintf that appends to out[*len .. cap) and cuts quietly; *len never passes cap - 1. */
 void text_append(char *out, size_t cap, size_t *len, const char *fmt, ...) PRINTF_LIKE(4, 5);

@@ -75,11 +75,13 @@ facts_hop_name(const struct facts *f, const struct policy *p, unsigned hop)
 	return upstream < p->n_upstreams ? p->upstreams[upstream].name : "direct";
 }
 
-const char *
-facts_path_text(const struct facts *f, const struct policy *p, char *out, size_t cap)
+/* "corp>paris", cut at cap; "-" where none was taken. */
+static const char *
+path_text(const struct facts *f, const struct policy *p, char *out, size_t cap)
 {
 	size_t len = 0;
-	text_append_string(out, cap, &len, f->n_hops == 0 ? "-" : "");
+	if (f->n_hops < 2)
+		return f->n_hops == 0 ? "-" : facts_hop_name(f, p, 0);
 	for (unsigned i = 0; i < f->n_hops; i++) {
 		text_append_string(out, cap, &len, i > 0 ? ">" : "");
 		text_append_string(out, cap, &len, facts_hop_name(f, p, i));
@@ -90,13 +92,10 @@ facts_path_text(const struct facts *f, const struct policy *p, char *out, size_t
 static void
 log_hop_times(const struct facts *f, const struct policy *p, struct log_line *line)
 {
-	char text[512], ms[2 * TEXT_NUMBER_MAX + 2];
+	char text[512], ms[TEXT_NUMBER_MAX + 1];
 	size_t len = 0;
 	for (unsigned i = 0; i < f->n_timed; i++) {
-		size_t n = text_write_number(ms, facts_hops(f)[i].us / 1000, 1);
-		ms[n++] = '.';
-		n += text_write_number(ms + n, facts_hops(f)[i].us % 1000, 3);
-		ms[n] = '\0';
+		ms[text_write_ms(ms, facts_hops(f)[i].us)] = '\0';
 		text_append_string(text, sizeof text, &len, i > 0 ? "," : "");
 		text_append_string(text, sizeof text, &len, facts_hop_name(f, p, i));
 		text_append_string(text, sizeof text, &len, "=");
@@ -120,7 +119,7 @@ facts_log(const struct facts *f, const struct policy *p, struct log_line *line)
 		return;
 	log_str(line, "rule", facts_rule_name(f, p));
 	log_str(line, "route", policy_route_name(p, f->route));
-	log_str(line, "path", facts_path_text(f, p, path, sizeof path));
+	log_str(line, "path", path_text(f, p, path, sizeof path));
 	if (f->attempts > 1)
 		log_num(line, "attempts", f->attempts);
 	if (f->race != RACE_NONE)

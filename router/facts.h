@@ -70,8 +70,6 @@ facts_hops(const struct facts *f)              /* the path of the attempt that d
 const char *facts_rule_name(const struct facts *f, const struct policy *p);
 /** "direct" or the upstream's name. */
 const char *facts_hop_name(const struct facts *f, const struct policy *p, unsigned hop);
-/** "corp>paris"; cut at cap. "-" where none was taken. */
-const char *facts_path_text(const struct facts *f, const struct policy *p, char *out, size_t cap);
 /** The keys of an access line that facts know. */
 void facts_log(const struct facts *f, const struct policy *p, struct log_line *line);
 
