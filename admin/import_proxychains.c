@@ -12,7 +12,8 @@
 
 #include "admin/import.h"
 
-enum { PROXIES_MAX = 256, HOPS_MAX = 16, SUBSETS_OF = 4, READ_MS = 4000, CONNECT_MS = 10000 };
+enum { PROXIES_MAX = 256, HOPS_MAX = 16, SUBSETS_OF = 6, RETRIES = 15 };
+enum { READ_MS = 4000, CONNECT_MS = 10000 };
 
 enum way { STRICT, DYNAMIC, RANDOM, ROUND_ROBIN };
 
@@ -34,13 +35,14 @@ struct conf {
 
 /* ---- lines ---- */
 
-/* Up to max words of the line; the rest of it is left out, as proxychains does. */
+/* Up to max words of the line, as far as a remark; what is behind them is left out, as proxychains
+ * does. */
 static unsigned
 split(char *line, char **words, unsigned max)
 {
 	char *rest = NULL;
 	unsigned n = 0;
-	for (char *w = strtok_r(line, " \t", &rest); w != NULL && n < max;
+	for (char *w = strtok_r(line, " \t", &rest); w != NULL && n < max && strcmp(w, "#") != 0;
 	     w = strtok_r(NULL, " \t", &rest))
 		words[n++] = w;
 	return n;
@@ -190,7 +192,7 @@ take_setting(struct import *i, struct conf *c, char **words, unsigned n)
 
 /* "chain_len = 2", with or without blanks. False: it is none. */
 static bool
-take_chain_len(struct import *i, struct conf *c, const char *line)
+take_chain_len(struct import *i, struct conf *c, char *line)
 {
 	static const char key[] = "chain_len";
 	uint64_t number;
@@ -198,6 +200,7 @@ take_chain_len(struct import *i, struct conf *c, const char *line)
 		return false;
 	line += sizeof key - 1;
 	line += strspn(line, " \t=");
+	line[strcspn(line, " \t")] = '\0';
 	if (read_number(line, PROXIES_MAX, &number) && number > 0)
 		c->chain_len = (unsigned)number;
 	else
@@ -208,6 +211,7 @@ take_chain_len(struct import *i, struct conf *c, const char *line)
 static bool
 read_conf(struct import *i, char *text, struct conf *c)
 {
+	static const char list_head[] = "[ProxyList]";
 	bool listing = false, ok = true;
 	char *line;
 	while (ok && (line = import_next_line(i, &text)) != NULL) {
@@ -215,7 +219,7 @@ read_conf(struct import *i, char *text, struct conf *c)
 		line = import_trim(line);
 		if (*line == '\0' || *line == '#')
 			continue;
-		if (strcmp(line, "[ProxyList]") == 0)
+		if (strncmp(line, list_head, sizeof list_head - 1) == 0)
 			listing = true;
 		else if (!listing && take_chain_len(i, c, line))
 			continue;
@@ -263,15 +267,16 @@ name_way(struct import *i, const struct conf *c, unsigned long long which, char 
 	json_decref(hops);
 }
 
+/* Checked, and tried until a way is found: a dead proxy is skipped before the first check tells. */
 static void
-add_pool(struct import *i, const char *name, json_t *members, const char *balance, bool checked)
+add_pool(struct import *i, const char *name, json_t *members, const char *balance)
 {
 	json_t *pool = json_object();
 	import_set(i, pool, "name", json_string(name));
 	import_set(i, pool, "members", members);
 	import_set(i, pool, "balance", json_string(balance));
-	if (checked)
-		import_set(i, pool, "health", json_pack("{s:s}", "check", "connect"));
+	import_set(i, pool, "health", json_pack("{s:s}", "check", "connect"));
+	import_set(i, pool, "retry", json_pack("{s:i, s:i}", "attempts", RETRIES, "budget_percent", 100));
 	import_append(i, import_list(i, "pools"), pool);
 }
 
@@ -321,7 +326,7 @@ route_dynamic(struct import *i, const struct conf *c)
 			    "with all, all but one, and "
 			    "each alone are here",
 			    c->n);
-	add_pool(i, "dynamic", members, "first", true);
+	add_pool(i, "dynamic", members, "first");
 	return "dynamic";
 }
 
@@ -343,7 +348,7 @@ route_random(struct import *i, const struct conf *c)
 	unsigned len = length_of(i, c);
 	for (unsigned k = 0; k < c->n; k++)
 		import_append(i, members, import_string(i, c->proxies[k].name));
-	add_pool(i, "any", members, "random", true);
+	add_pool(i, "any", members, "random");
 	for (unsigned k = 0; k < len; k++)
 		import_append(i, hops, json_string("any"));
 	if (len == 1) {
@@ -351,7 +356,6 @@ route_random(struct import *i, const struct conf *c)
 		return "any";
 	}
 	add_chain(i, "random", hops);
-	import_note(i, "random_chain: a proxy may be drawn for more than one of the %u hops", len);
 	return "random";
 }
 
@@ -376,7 +380,7 @@ route_round_robin(struct import *i, const struct conf *c)
 			json_decref(hops);
 		}
 	}
-	add_pool(i, "in-turn", members, "round_robin", true);
+	add_pool(i, "in-turn", members, "round_robin");
 	return "in-turn";
 }
 
@@ -403,9 +407,21 @@ add_upstreams(struct import *i, const struct conf *c)
 	return ok;
 }
 
+/* Programs that look names up themselves reach the local nets of those names too. */
+static void
+resolve_for_localnets(struct import *i)
+{
+	size_t k;
+	json_t *rule;
+	json_array_foreach(json_object_get(i->policy, "rules"), k, rule)
+		import_set(i, rule, "resolve", json_true());
+}
+
 static void
 add_frame(struct import *i, const struct conf *c)
 {
+	if (!c->proxy_dns)
+		resolve_for_localnets(i);
 	import_append(i, import_list(i, "listeners"),
 		      json_pack("{s:s, s:s, s:[s,s,s,s]}", "name", "local", "listen",
 				"127.0.0.1:1080", "protocols", "socks4", "socks4a", "socks5",

@@ -31,6 +31,8 @@ may_try_again(struct attempt *a, int fault)
 	if (x->request.fixed != NULL || p->hop_pick[fault] == UINT8_MAX)
 		return false;
 	struct pick pick = p->picks[p->hop_pick[fault]];
+	if (x->tried.n_failed < ARRAY_LEN(x->tried.failed))
+		x->tried.failed[x->tried.n_failed++] = p->hops[fault];
 	uint32_t n_tries = x->n_attempts - x->n_raced;
 	if (n_tries > fleet_policy(x->request.fleet)->pools[pick.pool].retry_attempts ||
 	    !dial_avoid(x, pick))

@@ -65,10 +65,12 @@ struct path {
 	uint32_t busy_pool;                    /* of PICK_BUSY */
 };
 
-/* Members that this request tried in vain. */
+/* Members that this request tried in vain, and the upstreams at fault: other members that lead
+ * through those come last. */
 struct tried {
-	uint8_t n;
+	uint8_t n, n_failed;
 	struct pick list[TRIED_MAX];
+	uint32_t failed[TRIED_MAX];            /* indexes into policy->upstreams */
 };
 
 /**
@@ -96,10 +98,11 @@ enum join_result { JOIN_WAITS, JOIN_TRY_AGAIN, JOIN_FULL };
 
 /**
  * Chooses members and takes their slots. On anything but PICK_OK nothing is held. route: not ROUTE_REJECT.
- * avoid may be NULL.
+ * tried may be NULL. An upstream that stands on the way already is chosen once more only where a
+ * pool has no other, as one that failed this request is.
  */
 enum pick_result fleet_pick_path(struct fleet *f, struct policy_route route,
-                                 const struct pick_key *key, const struct tried *avoid,
+                                 const struct pick_key *key, const struct tried *tried,
                                  struct path *out) WARN_UNUSED;
 /** Gives all slots and counts of a path back; once. A path that holds nothing may come too. */
 void fleet_give_back_path(struct fleet *f, const struct path *path);

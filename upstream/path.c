@@ -23,6 +23,9 @@ struct walk {
 	bool take;                             /* false: look only */
 	bool busy;                             /* a pool with a queue had no free slot: path->busy_pool */
 	bool more_follow;                      /* other hops come behind the one in question */
+	const struct tried *tried;             /* may be NULL */
+	bool choosy;                           /* no upstream that failed, none twice: */
+	bool has_chosen;                       /* one was passed over for that */
 	/* members out of the question: tried before, or found without a way in this walk */
 	struct pick *skips;
 	size_t n_skips, cap_skips;
@@ -82,13 +85,35 @@ untake(struct walk *w, struct node *n)
  */
 static bool walk(struct walk *w, struct policy_route r, uint8_t pick, bool counted);
 
+static bool
+has_failed(const struct walk *w, uint32_t upstream)
+{
+	for (unsigned i = 0; w->tried != NULL && i < w->tried->n_failed; i++)
+		if (w->tried->failed[i] == upstream)
+			return true;
+	return false;
+}
+
+static bool
+is_on_the_way(const struct walk *w, uint32_t upstream)
+{
+	for (unsigned i = 0; i < w->path->n_hops; i++)
+		if (w->path->hops[i] == upstream)
+			return true;
+	return false;
+}
+
 /* One that no pool chose is tried all the same: its own answer tells more than "none is usable". */
 static bool
-is_passed_over(const struct walk *w, const struct node *n, uint8_t pick)
+is_passed_over(struct walk *w, const struct node *n, uint8_t pick)
 {
-	return pick != NO_PICK && w->key != NULL &&
-	       !kind_can(&w->fleet->policy->upstreams[n->route.index], w->key->command,
-			 !w->more_follow);
+	uint32_t upstream = n->route.index;
+	if (pick == NO_PICK || w->key == NULL)
+		return false;
+	bool unwanted = w->choosy && (has_failed(w, upstream) || is_on_the_way(w, upstream));
+	w->has_chosen |= unwanted;
+	return unwanted ||
+	       !kind_can(&w->fleet->policy->upstreams[upstream], w->key->command, !w->more_follow);
 }
 
 static bool
@@ -249,20 +274,29 @@ walk(struct walk *w, struct policy_route r, uint8_t pick, bool counted)
 	}
 }
 
+static bool
+walk_from_start(struct walk *w, struct policy_route route, bool choosy)
+{
+	w->choosy = choosy;
+	w->n_skips = w->tried != NULL ? w->tried->n : 0;
+	if (w->n_skips > 0)
+		memcpy(w->skips, w->tried->list, w->n_skips * sizeof *w->skips);
+	*w->path = (struct path){ 0 };
+	return walk(w, route, NO_PICK, false);
+}
+
 static enum pick_result
 find_path(struct fleet *f, struct policy_route route, const struct pick_key *key,
-          const struct tried *avoid, bool take_slots, struct path *out)
+          const struct tried *tried, bool take_slots, struct path *out)
 {
 	assert(route.kind != ROUTE_REJECT);
 	fleet_revive(f);
-	struct walk w = { .fleet = f, .key = key, .path = out, .take = take_slots };
+	struct walk w = { .fleet = f, .key = key, .path = out, .take = take_slots, .tried = tried };
 	w.skips = w.at_hand;
 	w.cap_skips = SKIPS_AT_HAND;
-	w.n_skips = avoid != NULL ? avoid->n : 0;
-	if (avoid != NULL)
-		memcpy(w.at_hand, avoid->list, avoid->n * sizeof *w.at_hand);
-	*out = (struct path){ 0 };
-	bool found = walk(&w, route, NO_PICK, false);
+	bool found = walk_from_start(&w, route, true);
+	if (!found && !w.busy && w.has_chosen)
+		found = walk_from_start(&w, route, false);
 	out->held = found && take_slots;
 	if (w.skips != w.at_hand)
 		free(w.skips);
@@ -273,9 +307,9 @@ find_path(struct fleet *f, struct policy_route route, const struct pick_key *key
 
 enum pick_result
 fleet_pick_path(struct fleet *f, struct policy_route route, const struct pick_key *key,
-                const struct tried *avoid, struct path *out)
+                const struct tried *tried, struct path *out)
 {
-	return find_path(f, route, key, avoid, true, out);
+	return find_path(f, route, key, tried, true, out);
 }
 
 enum pick_result

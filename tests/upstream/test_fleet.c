@@ -263,6 +263,37 @@ test_tried_members_are_avoided(void **state)
 	end(f, b);
 }
 
+/* Ways through an upstream that failed come last, and so do those that pass one twice. */
+static void
+test_failed_upstreams_come_last(void **state)
+{
+	(void)state;
+	static const char ways[] =
+	    CHAINS("{ \"name\": \"a-b\", \"hops\": [\"a\", \"b\"] },"
+		   "{ \"name\": \"b-two\", \"hops\": [\"b\", \"two\"] },"
+		   "{ \"name\": \"all\", \"hops\": [\"any\", \"any\"] }")
+		POOLS("{ \"name\": \"p\", \"balance\": \"first\", \"members\": [\"a-b\", \"b-two\", "
+		      "\"b\", \"two\"] },"
+		      "{ \"name\": \"any\", \"balance\": \"first\", \"members\": [\"a\", \"b\"] }");
+	struct board *b = board_new();
+	struct fleet *f = fleet_of_two(b, four, ways);
+	struct tried tried = { 0 };
+	static const char *const want[] = { "a>b", "two", "b>two", "b", "none" };
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		struct path path;
+		assert_pick(f, "p", &tried, &path, want[i]);
+		if (path.held)
+			tried.list[tried.n++] = path.picks[0];
+		if (i == 0)
+			tried.failed[tried.n_failed++] = path.hops[1];
+		fleet_give_back_path(f, &path);
+	}
+	assert_way(f, "all", "a>b");
+	set_state(f, "b", UPSTREAM_DOWN);
+	assert_way(f, "all", "a>a"); /* for want of another */
+	end(f, b);
+}
+
 static const char chained[] = CHAINS("{ \"name\": \"ab\", \"hops\": [\"a\", \"b\"] },"
 				     "{ \"name\": \"a-limited\", \"hops\": [\"a\", \"limited\"] }")
     POOLS("{ \"name\": \"p\", \"balance\": \"first\", \"members\": [\"a-limited\", \"ab\", "
@@ -676,6 +707,7 @@ main(void)
 		cmocka_unit_test(test_nested_pools),
 		cmocka_unit_test(test_full_below_is_passed_by),
 		cmocka_unit_test(test_tried_members_are_avoided),
+		cmocka_unit_test(test_failed_upstreams_come_last),
 		cmocka_unit_test(test_chains_in_pools),
 		cmocka_unit_test(test_upstream_twice_on_a_way),
 		cmocka_unit_test(test_longest_path),

@@ -161,11 +161,14 @@ def test_dynamic_chain(folder):
     pool, = policy["pools"]
     assert pool["balance"] == "first" and pool["members"] == ["way-1-2-3", "way-2-3", "way-1-3", "way-1-2", "proxy-3", "proxy-2", "proxy-1"]
     assert {c["name"]: c["hops"] for c in policy["chains"]}["way-1-3"] == ["proxy-1", "proxy-3"]
-    many = made(folder, "proxychains", "dynamic_chain\n" + LIST + LIST.replace("[ProxyList]\n", ""))
-    assert len(many["pools"][0]["members"]) == 1 + 6 + 6 and "too many combinations" in many["comment"]
+    twice = made(folder, "proxychains", "dynamic_chain\n" + LIST + LIST.replace("[ProxyList]\n", ""))
+    assert len(twice["pools"][0]["members"]) == 2 ** 6 - 1 and "too many combinations" not in twice["comment"]
+    many = made(folder, "proxychains", "dynamic_chain\n" + LIST + LIST.replace("[ProxyList]\n", "") + "socks5 1.2.3.4 1\n")
+    assert len(many["pools"][0]["members"]) == 1 + 7 + 7 and "too many combinations" in many["comment"]
 
 
-@pytest.mark.parametrize("said,hops", [("", None), ("chain_len = 2\n", 2), ("chain_len=3\n", 3), ("chain_len = 9\n", 3)])
+@pytest.mark.parametrize("said,hops", [("", None), ("chain_len = 2\n", 2), ("chain_len=3\n", 3), ("chain_len = 9\n", 3),
+                                       ("chain_len = 2 # no more\n", 2), ("chain_len\t=\t2\n", 2)])
 def test_random_chain(folder, said, hops):
     policy = made(folder, "proxychains", "random_chain\n" + said + LIST)
     pool, = policy["pools"]
@@ -188,8 +191,21 @@ def test_the_last_kind_of_chain_counts(folder):
     ("127.0.0.0/255.0.0.0", {"ip_cidr": ["127.0.0.0/8"]}), ("10.0.0.0/8", {"ip_cidr": ["10.0.0.0/8"]}), ("::1/128", {"ip_cidr": ["::1/128"]}),
     ("192.168.1.0:80/255.255.255.0", {"ip_cidr": ["192.168.1.0/24"], "port": [80]}), ("[::]:80/0", {"ip_cidr": ["::/0"], "port": [80]})])
 def test_localnet(folder, said, match):
-    rule, = made(folder, "proxychains", f"localnet {said}\n" + LIST)["rules"]
+    """Of a name its addresses count only where names are looked up here."""
+    rule, = made(folder, "proxychains", f"localnet {said}\nproxy_dns\n" + LIST)["rules"]
     assert rule == {"name": "localnet-1", "match": match, "route": "direct"}
+    rule, = made(folder, "proxychains", f"localnet {said}\n" + LIST)["rules"]
+    assert rule == {"name": "localnet-1", "match": match, "route": "direct", "resolve": True}
+
+
+def test_remarks_and_blanks(folder):
+    """CRLF, tabs, remarks at a line's end."""
+    policy = made(folder, "proxychains", "# strict_chain\r\n\trandom_chain # of them\r\nchain_len = 2\r\nproxy_dns\r\n \t\r\n[ProxyList] # mine\r\n"
+                  " # meanwhile\r\n\tsocks5\t192.0.2.1 \t 1080 # no user\r\nhttp 192.0.2.2 3128 joe # no password\r\nsocks5 ::1 1080 u #p\r\n")
+    assert [{k: v for k, v in u.items() if k != "name"} for u in policy["upstreams"]] == [
+        {"url": "socks5://192.0.2.1:1080"}, {"url": "http://192.0.2.2:3128", "username": "joe"},
+        {"url": "socks5://[::1]:1080", "username": "u", "password": "#p"}]
+    assert policy["chains"] == [{"name": "random", "hops": ["any", "any"]}] and "0.conf:" not in policy["comment"].replace("0.conf: programs", "")
 
 
 def test_what_proxychains_has_alone(folder):
@@ -220,6 +236,50 @@ def test_the_same_file_serves_proxychains_and_us(folder, run, serve, kind):
     policy["listeners"][0]["listen"] = f"127.0.0.1:{h.free_port()}"
     s = run(policy)
     assert h.curl("--socks5-hostname", f"127.0.0.1:{s.front}", f"http://127.0.0.1:{target.port}/") == (0, b"through all\n")
+
+
+def imported(folder, run, text):
+    """A router that serves a proxychains.conf."""
+    policy = made(folder, "proxychains", text)
+    policy["listeners"][0]["listen"] = f"127.0.0.1:{h.free_port()}"
+    return run(h.policy(**{k: v for k, v in policy.items() if k != "comment"}))
+
+
+def list_of(hops, dead=()):
+    """A [ProxyList] of these routers; where those that are dead are nobody listens."""
+    return "[ProxyList]\n" + "".join(f"socks5 127.0.0.1 {h.free_port() if n in dead else hop.front}\n" for n, hop in enumerate(hops))
+
+
+@pytest.mark.parametrize("dead", [[0], [1], [2], [3], [0, 1], [1, 2], [2, 3], [0, 3], [0, 1, 2], [1, 2, 3]])
+def test_a_dynamic_chain_skips_the_dead_from_the_first_request_on(folder, run, serve, dead):
+    target, hops = serve(h.echo), [run(h.policy()) for _ in range(4)]
+    s = imported(folder, run, "dynamic_chain\nproxy_dns\n" + list_of(hops, dead))
+    c, rep = h.socks5(s.front, "127.0.0.1", target.port)
+    c.close()
+    assert rep == 0 and s.access_lines(1)[0]["path"] == ">".join(f"proxy-{n + 1}" for n in range(4) if n not in dead)
+
+
+@pytest.mark.parametrize("dead", [0, 1, 2])
+def test_a_strict_chain_does_not(folder, run, serve, dead):
+    target, hops = serve(h.echo), [run(h.policy()) for _ in range(3)]
+    s = imported(folder, run, "strict_chain\nproxy_dns\n" + list_of(hops, [dead]))
+    assert h.socks5(s.front, "127.0.0.1", target.port)[1] == 1
+    line, = s.access_lines(1)
+    assert (line["hop"], line["verdict"]) == (f"proxy-{dead + 1}", "upstream failed")
+
+
+@pytest.mark.parametrize("kind", ["random_chain", "round_robin_chain"])
+@pytest.mark.parametrize("length", [1, 2])
+def test_chains_of_chain_len_skip_the_dead_and_have_nobody_twice(folder, run, serve, kind, length):
+    target, hops = serve(h.echo), [run(h.policy()) for _ in range(4)]
+    s = imported(folder, run, f"{kind}\nchain_len = {length}\nproxy_dns\n" + list_of(hops, [1]))
+    for _ in range(20):
+        c, rep = h.socks5(s.front, "127.0.0.1", target.port)
+        c.close()
+        assert rep == 0
+    paths = [line["path"].split(">") for line in s.access_lines(20)]
+    assert all(len(path) == len(set(path)) == length and "proxy-2" not in path for path in paths)
+    assert {path[0] for path in paths} >= {"proxy-3", "proxy-4"}
 
 
 # ---- the command ----
