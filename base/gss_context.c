@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
+
 #define KEYTAB_KIND "FILE:"
 
 struct gss_context {
@@ -122,6 +124,16 @@ gss_context_new_initiator(const struct gss_initiator *i)
 		return NULL;
 	}
 	return c;
+}
+
+uint64_t
+gss_context_lane(const struct gss_context *c)
+{
+	const char *parts[] = { c->keytab, c->ccache, c->principal, c->target_text };
+	uint64_t lane = c->initiates;
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		lane = parts[i] != NULL ? hash_stable(parts[i], strlen(parts[i]), lane) : lane + 1;
+	return lane;
 }
 
 void

@@ -95,6 +95,8 @@ enum gss_step_outcome {
 /** Blocks. token: malloc'ed, NULL where there is none to send. */
 enum gss_step_outcome gss_context_step(struct gss_context *c, const void *in, size_t in_len,
     uint8_t **token, size_t *token_len) WARN_UNUSED;
+/** The same for contexts whose steps wait for the same files and the same KDCs. Any thread. */
+uint64_t gss_context_lane(const struct gss_context *c);
 /** One more owner, each of whom calls gss_context_free. Any thread. */
 void gss_context_hold(struct gss_context *c);
 

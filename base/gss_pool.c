@@ -1,5 +1,5 @@
 /*
- * gss_pool: base/gss_pool.h, a queue and its threads.
+ * gss_pool: base/gss_pool.h, queues and their threads.
  *
  *   queued --> taken --> answered --> told
  *      |         |           |
@@ -20,14 +20,23 @@
 #include "base/list.h"
 #include "base/mailbox.h"
 
-enum { THREADS_MAX = 8, LEAVE_SECONDS = 1 };
+enum { LEAVE_SECONDS = 1 };
 
 enum step_state { STEP_QUEUED, STEP_TAKEN, STEP_ANSWERED, STEP_LOST };
 
+/* Steps that wait for the same; it is there while it has any. */
+struct lane {
+	struct list link;                      /* in the pool's lanes, the next to be served first */
+	uint64_t key;
+	struct list queue;
+	unsigned n_queued, n_taken;
+};
+
 struct gss_step {
 	struct message message;
-	struct list link;                      /* in the queue, while it is QUEUED */
+	struct list link;                      /* in its lane's queue, while it is QUEUED */
 	struct gss_pool *pool;
+	struct lane *lane;                     /* while it is QUEUED or TAKEN */
 	enum step_state state;                 /* LOST: mailbox or pool went before the answer was told */
 	struct mailbox *box;                   /* NULL: cancelled */
 	gss_step_cb *cb;
@@ -44,13 +53,13 @@ struct gss_step {
 struct gss_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct list queue;
-	unsigned n_queued, n_idle;
+	struct list lanes;
+	unsigned n_queued, n_taken;            /* of all lanes */
 	unsigned refs;                         /* the owner's, each step's and each thread's */
 	bool stopping;
 	bool gone;                             /* freed by its owner: mailboxes may go from now on */
-	unsigned n_threads, n_threads_max;
-	pthread_t threads[THREADS_MAX];
+	unsigned n_threads, n_threads_max;     /* max: but for lanes that would have none */
+	pthread_t threads[GSS_POOL_THREADS_MAX];
 };
 
 static void
@@ -104,16 +113,113 @@ answer(struct gss_step *s)
 	return false;
 }
 
+/* ---- lanes; the lock is held ---- */
+
+static struct lane *
+lane_of(struct gss_pool *p, uint64_t key)
+{
+	LIST_FOR_EACH (&p->lanes, node) {
+		struct lane *l = LIST_OBJECT(node, struct lane, link);
+		if (l->key == key)
+			return l;
+	}
+	struct lane *l = calloc(1, sizeof *l);
+	if (l == NULL)
+		return NULL;
+	l->key = key;
+	list_init(&l->link);
+	list_init(&l->queue);
+	list_append(&p->lanes, &l->link);
+	return l;
+}
+
+static void
+lane_leave(struct lane *l)
+{
+	if (l->n_queued > 0 || l->n_taken > 0)
+		return;
+	list_remove(&l->link);
+	free(l);
+}
+
+static void
+lane_append(struct lane *l, struct gss_step *s)
+{
+	s->lane = l;
+	list_append(&l->queue, &s->link);
+	l->n_queued++;
+	s->pool->n_queued++;
+}
+
+/* Out of the queue; its lane is still there. */
+static void
+lane_remove(struct gss_step *s)
+{
+	list_remove(&s->link);
+	s->lane->n_queued--;
+	s->pool->n_queued--;
+}
+
+static bool
+has_no_thread(const struct lane *l)
+{
+	return l->n_queued > 0 && l->n_taken == 0;
+}
+
+/* The lane whose turn it is: one that has no thread before all others; NULL: none now. */
+static struct lane *
+next_lane(struct gss_pool *p)
+{
+	struct lane *any = NULL;
+	LIST_FOR_EACH (&p->lanes, node) {
+		struct lane *l = LIST_OBJECT(node, struct lane, link);
+		if (has_no_thread(l))
+			return l;
+		if (any == NULL && l->n_queued > 0)
+			any = l;
+	}
+	return p->n_taken < p->n_threads_max ? any : NULL;
+}
+
+/* The next step, which is taken then; NULL: none now. */
+static struct gss_step *
+take_next(struct gss_pool *p)
+{
+	struct lane *l = next_lane(p);
+	if (l == NULL)
+		return NULL;
+	struct gss_step *s = LIST_OBJECT(l->queue.next, struct gss_step, link);
+	lane_remove(s);
+	list_remove(&l->link);
+	list_append(&p->lanes, &l->link);
+	s->state = STEP_TAKEN;
+	l->n_taken++;
+	p->n_taken++;
+	return s;
+}
+
+static void
+let_go(struct gss_pool *p, struct gss_step *s)
+{
+	p->n_taken--;
+	s->lane->n_taken--;
+	lane_leave(s->lane);
+	s->lane = NULL;
+}
+
+/* ---- threads ---- */
+
 /* The lock is held when it is called and when it returns. */
 static void
-take_step(struct gss_pool *p, struct gss_step *s)
+work(struct gss_pool *p, struct gss_step *s)
 {
 	const uint8_t *in = s->in_len > 0 ? s->in : NULL;
-	p->n_queued--;
-	s->state = STEP_TAKEN;
+	if (p->n_queued > 0)
+		pthread_cond_signal(&p->wake);         /* maybe for somebody else, too */
 	pthread_mutex_unlock(&p->lock);
 	s->outcome = gss_context_step(s->context, in, s->in_len, &s->token, &s->token_len);
 	pthread_mutex_lock(&p->lock);
+	let_go(p, s);
 	if (!answer(s))
 		return;
 	pthread_mutex_unlock(&p->lock);
@@ -127,28 +233,24 @@ pool_thread(void *arg)
 	struct gss_pool *p = arg;
 	pthread_mutex_lock(&p->lock);
 	while (!p->stopping) {
-		struct list *node = list_take_first(&p->queue);
-		if (node == NULL) {
-			p->n_idle++;
+		struct gss_step *s = take_next(p);
+		if (s == NULL)
 			pthread_cond_wait(&p->wake, &p->lock);
-			p->n_idle--;
-		} else {
-			take_step(p, LIST_OBJECT(node, struct gss_step, link));
-		}
+		else
+			work(p, s);
 	}
 	pthread_mutex_unlock(&p->lock);
 	unref(p);
 	return NULL;
 }
 
-/* One more thread where all are busy, out of the way of signals. The lock is held. False: there is
- * none at all. */
-static bool
-have_thread(struct gss_pool *p)
+/* Out of the way of signals. The lock is held. */
+static void
+make_thread(struct gss_pool *p)
 {
 	sigset_t all, before;
-	if (p->n_idle > p->n_queued || p->n_threads == p->n_threads_max)
-		return p->n_threads > 0;
+	if (p->n_threads == GSS_POOL_THREADS_MAX)
+		return;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (pthread_create(&p->threads[p->n_threads], NULL, pool_thread, p) == 0) {
@@ -156,6 +258,23 @@ have_thread(struct gss_pool *p)
 		p->refs++;
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/*
+ * One more thread, where those that are free are fewer than the steps that may be taken. The lock is held. Who ends a step takes the
+ * next, so it is enough to look when one comes. False: there is none at all.
+ */
+static bool
+have_thread(struct gss_pool *p)
+{
+	unsigned n_free = p->n_threads - p->n_taken, n_wanted = 0;
+	if (p->n_threads < p->n_threads_max)
+		n_wanted = p->n_queued;
+	else if (p->n_threads_max > 0)
+		LIST_FOR_EACH (&p->lanes, node)
+			n_wanted += has_no_thread(LIST_OBJECT(node, struct lane, link));
+	if (n_free < n_wanted)
+		make_thread(p);
 	return p->n_threads > 0;
 }
 
@@ -171,18 +290,29 @@ count_of_client(const struct list *queue, const struct endpoint *client)
 }
 
 static bool
+has_room(const struct lane *l, const struct gss_step *s)
+{
+	return l->n_queued < GSS_POOL_QUEUE_MAX && (s->client.kind == ENDPOINT_NONE ||
+	    count_of_client(&l->queue, &s->client) < GSS_POOL_PER_CLIENT_MAX);
+}
+
+static bool
 enqueue(struct gss_pool *p, struct gss_step *s)
 {
 	pthread_mutex_lock(&p->lock);
-	bool has_room = p->n_queued < GSS_POOL_QUEUE_MAX && (s->client.kind == ENDPOINT_NONE ||
-	    count_of_client(&p->queue, &s->client) < GSS_POOL_PER_CLIENT_MAX) && have_thread(p);
-	if (has_room) {
-		list_append(&p->queue, &s->link);
-		p->n_queued++;
-		pthread_cond_signal(&p->wake);
+	struct lane *l = lane_of(p, gss_context_lane(s->context));
+	bool done = l != NULL && has_room(l, s);
+	if (done) {
+		lane_append(l, s);
+		if ((done = have_thread(p)))
+			pthread_cond_signal(&p->wake);
+		else
+			lane_remove(s);
 	}
+	if (l != NULL)
+		lane_leave(l);
 	pthread_mutex_unlock(&p->lock);
-	return has_room;
+	return done;
 }
 
 struct gss_step *
@@ -226,8 +356,8 @@ gss_step_cancel(struct gss_step *s)
 	/* Whoever takes it, or what lies in the mailbox, frees it. */
 	bool owned = s->state == STEP_QUEUED || s->state == STEP_LOST;
 	if (s->state == STEP_QUEUED) {
-		list_remove(&s->link);
-		p->n_queued--;
+		lane_remove(s);
+		lane_leave(s->lane);
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (owned)
@@ -242,10 +372,10 @@ gss_pool_new(unsigned n_threads)
 	struct gss_pool *p = calloc(1, sizeof *p);
 	if (p == NULL)
 		return NULL;
-	list_init(&p->queue);
+	list_init(&p->lanes);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
-	p->n_threads_max = n_threads < THREADS_MAX ? n_threads : THREADS_MAX;
+	p->n_threads_max = n_threads < GSS_POOL_THREADS_MAX ? n_threads : GSS_POOL_THREADS_MAX;
 	p->refs = 1;
 	return p;
 }
@@ -262,10 +392,22 @@ end_threads(struct gss_pool *p)
 			pthread_detach(p->threads[i]);
 }
 
+/* The lock is held. */
+static void
+fail_queued(struct lane *l)
+{
+	while (l->n_queued > 0) {
+		struct gss_step *s = LIST_OBJECT(l->queue.next, struct gss_step, link);
+		lane_remove(s);
+		s->outcome = GSS_STEP_FAILED;
+		(void)answer(s);               /* one that was cancelled is not in the queue */
+	}
+	lane_leave(l);
+}
+
 void
 gss_pool_free(struct gss_pool *p)
 {
-	struct list *node;
 	if (p == NULL)
 		return;
 	pthread_mutex_lock(&p->lock);
@@ -274,11 +416,8 @@ gss_pool_free(struct gss_pool *p)
 	pthread_mutex_unlock(&p->lock);
 	end_threads(p);
 	pthread_mutex_lock(&p->lock);
-	while ((node = list_take_first(&p->queue)) != NULL) {
-		struct gss_step *s = LIST_OBJECT(node, struct gss_step, link);
-		s->outcome = GSS_STEP_FAILED;
-		(void)answer(s);               /* one that was cancelled is not in the queue */
-	}
+	LIST_FOR_EACH (&p->lanes, node)
+		fail_queued(LIST_OBJECT(node, struct lane, link));
 	p->gone = true;
 	pthread_mutex_unlock(&p->lock);
 	unref(p);

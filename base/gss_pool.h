@@ -1,10 +1,12 @@
 /*
  * gss_pool: takes the steps of establishing GSS contexts off the loops: a few threads, made when
- * they are first needed, a bounded queue, the answer by the asker's mailbox.
+ * they are first needed, bounded queues, the answer by the asker's mailbox.
  *
- * Shared by the workers under one mutex, held for a look at the queue. An initiator may wait for a
+ * Shared by the workers under one mutex, held for a look at the queues. An initiator may wait for a
  * KDC for many seconds, so initiators get a pool of their own: an acceptor only needs its disk and
- * must not queue behind them.
+ * must not queue behind them. Nor do those of one upstream wait for another's KDC: steps that wait
+ * for the same have a lane (gss_context_lane) with a queue of its own. Lanes take turns, and where
+ * all threads are taken one more is made for a lane that has none.
  * Life: gss_pool_new -> gss_step_start / gss_step_cancel (from loops) -> gss_pool_free (after the
  * loops have ended; waits a second for the steps that are being taken, which may hang on a KDC).
  * A mailbox goes after its steps were told or cancelled, or after the pool; steps may be cancelled
@@ -24,10 +26,14 @@ struct gss_pool;
 struct gss_step;                               /* one under way */
 struct mailbox;
 
-/* A proxy before us is one address, with many clients that may come at once. */
-enum { GSS_POOL_QUEUE_MAX = 512, GSS_POOL_PER_CLIENT_MAX = 256 };
+enum {
+	GSS_POOL_QUEUE_MAX = 512,      /* of each lane */
+	/* A proxy before us is one address, with many clients that may come at once. */
+	GSS_POOL_PER_CLIENT_MAX = 256,
+	GSS_POOL_THREADS_MAX = 64,     /* in all: beyond, lanes without one wait for one */
+};
 
-/** n_threads: at most, up to 8. NULL: out of memory. */
+/** n_threads: at most, but for those of lanes that would have none. NULL: out of memory. */
 struct gss_pool *gss_pool_new(unsigned n_threads);
 void gss_pool_free(struct gss_pool *p);        /* NULL is fine */
 
@@ -38,7 +44,7 @@ typedef void gss_step_cb(enum gss_step_outcome outcome, const uint8_t *token, si
  * Takes the next step of c, which nobody touches until cb or gss_step_cancel.
  * @param in      the peer's token, copied; NULL for an initiator's first step
  * @param client  who asks, for fairness: one address has no more than GSS_POOL_PER_CLIENT_MAX in
- *                the queue; NULL: nobody in particular
+ *                a queue; NULL: nobody in particular
  * @param box     the asking loop's mailbox
  * @return a handle, or NULL: the queue is full, no thread is to be had, or out of memory (cb is then
  * never called)

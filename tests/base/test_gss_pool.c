@@ -11,12 +11,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-enum { STEPS = 300 };
+enum { STEPS = 300, PATIENCE_SECONDS = 300 };
 
 struct asker {
 	struct loop *loop;
@@ -173,6 +177,113 @@ test_bounds(void **state)
 	tear_down(&a);
 }
 
+/* ---- lanes ---- */
+
+enum { N_STUCK = 6, STEPS_EACH = 20 };
+
+/* Keytabs whose opening waits until somebody writes. */
+struct stuck {
+	char dir[32], paths[N_STUCK][48];
+	int fds[N_STUCK];
+};
+
+static void
+make_stuck(struct stuck *s)
+{
+	snprintf(s->dir, sizeof s->dir, "/tmp/test_gss_pool.XXXXXX");
+	assert_non_null(mkdtemp(s->dir));
+	for (unsigned i = 0; i < N_STUCK; i++) {
+		snprintf(s->paths[i], sizeof s->paths[i], "%s/%u", s->dir, i);
+		assert_int_equal(mkfifo(s->paths[i], 0600), 0);
+	}
+}
+
+/* Who waits for one, or is about to, goes on, and finds a file that is none. */
+static void
+let_go(struct stuck *s)
+{
+	for (unsigned i = 0; i < N_STUCK; i++) {
+		s->fds[i] = open(s->paths[i], O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		assert_true(s->fds[i] >= 0);
+		assert_int_equal(unlink(s->paths[i]), 0);
+	}
+	assert_int_equal(rmdir(s->dir), 0);
+}
+
+/* Nobody waits any more. */
+static void
+forget_stuck(struct stuck *s)
+{
+	for (unsigned i = 0; i < N_STUCK; i++)
+		close(s->fds[i]);
+}
+
+static bool
+ask_by_keytab(struct asker *a, unsigned number, const char *keytab)
+{
+	struct gss_context *c = gss_context_new_acceptor(keytab, "rcmd");
+	assert_non_null(c);
+	questions[number] = (struct question){ a, number };
+	a->steps[number] = gss_step_start(a->pool, c, "x", 1, NULL, a->box, on_step, &questions[number]);
+	gss_context_free(c);
+	return a->steps[number] != NULL;
+}
+
+/* Each has more steps than there are threads: those of other lanes are taken all the same, and so is each stuck lane's first. */
+static void
+test_lanes_that_are_stuck_keep_no_other_waiting(void **state)
+{
+	struct asker a;
+	struct stuck s;
+	unsigned n = 0;
+	(void)state;
+	make_stuck(&s);
+	set_up(&a, 2);
+	for (unsigned i = 0; i < N_STUCK; i++)
+		for (unsigned j = 0; j < STEPS_EACH; j++)
+			assert_true(ask_by_keytab(&a, n++, s.paths[i]));
+	for (unsigned i = 1; i <= STEPS_EACH; i++) {
+		assert_true(ask_by_keytab(&a, n++, i % 2 == 0 ? "/nowhere/one" : "/nowhere/other"));
+		while (a.told < i)
+			loop_turn(a.loop, -1);
+	}
+	let_go(&s);
+	while (a.told < n)
+		loop_turn(a.loop, -1);
+	gss_pool_free(a.pool);
+	forget_stuck(&s);
+	tear_down(&a);
+}
+
+/* A lane whose queue is full takes no other's room. */
+static void
+test_a_full_lane(void **state)
+{
+	struct asker a;
+	struct stuck s;
+	struct gss_step *more[GSS_POOL_QUEUE_MAX + 1];
+	struct gss_context *c;
+	unsigned n = 0;
+	(void)state;
+	make_stuck(&s);
+	set_up(&a, 1);
+	assert_non_null(c = gss_context_new_acceptor(s.paths[0], "rcmd"));
+	while (n < ARRAY_LEN(more) && (more[n] = gss_step_start(a.pool, c, "x", 1, NULL, a.box, on_step, NULL)) != NULL)
+		n++;
+	assert_true(n >= GSS_POOL_QUEUE_MAX);
+	assert_null(gss_step_start(a.pool, c, "x", 1, NULL, a.box, on_step, NULL));
+	gss_context_free(c);
+	assert_true(ask_by_keytab(&a, 0, "/nowhere/other"));
+	while (a.told < 1)
+		loop_turn(a.loop, -1);
+	while (n > 0)
+		gss_step_cancel(more[--n]);
+	let_go(&s);
+	gss_pool_free(a.pool);
+	forget_stuck(&s);
+	tear_down(&a);
+}
+
 int
 main(void)
 {
@@ -182,6 +293,9 @@ main(void)
 		cmocka_unit_test(test_pool_goes_first),
 		cmocka_unit_test(test_mailbox_closes_first),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_lanes_that_are_stuck_keep_no_other_waiting),
+		cmocka_unit_test(test_a_full_lane),
 	};
+	(void)alarm(PATIENCE_SECONDS);         /* to wait in vain is to fail */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -497,6 +497,36 @@ def test_a_kdc_that_stays_silent_keeps_nobody_else_waiting(run, serve, realm):
     assert router.stop() and router.child.returncode == 0, router.log()
 
 
+def test_a_realm_whose_kdc_stays_silent_delays_no_other(run, serve, kerberos, monkeypatch):
+    """Many at once wait for it, through two upstreams; connections through an upstream of another realm are made meanwhile."""
+    k = kerberos(realms=("EXAMPLE.TEST", "SILENT.TEST"))
+    enter_realm(monkeypatch, k)
+    silent = serve(lambda conn, _server: h.recv_all(conn))
+    conf = k.folder / "krb5.conf"
+    before, after = conf.read_text().split(" SILENT.TEST = {\n", 1)
+    conf.write_text(f"{before} SILENT.TEST = {{\n{after.replace(str(k.port), str(silent.port), 1)}")
+    there, target = acceptor(run, k), serve(h.echo)
+    members = [upstream(there.front, name, keytab=k.keytab(who, realm), service=f"rcmd/localhost@{realm}")
+               for name, who, realm in (("dead", "alice", "SILENT.TEST"), ("gone", "bob", "SILENT.TEST"), ("lives", "alice", "EXAMPLE.TEST"))]
+    timeout = 20 * h.SLOW
+    router = run(h.policy(
+        upstreams=members, default_route="lives", timeouts={"connect": f"{int(timeout * 1000)}ms", "handshake": "5m"},
+        rules=[{"match": {"port": [1]}, "route": "dead"}, {"match": {"port": [2]}, "route": "gone"}]))
+    waiting = []
+    for i in range(12):
+        s = h.connect(router.front)
+        s.sendall(b"\x05\x01\x00" + h.socks5_request("127.0.0.1", 1 + i % 2))
+        waiting.append(s)
+    h.wait_until("two to be asked of the silent one", lambda: silent.accepted >= 2)
+    h.wait_until("all to wait", lambda: sum(c["state"] == "dialing" for c in router.get("/v1/connections")["connections"]) == 12)
+    for _ in range(3):
+        s, rep = h.socks5(router.front, "127.0.0.1", target.port)
+        assert rep == 0 and h.exchange(s, b"meanwhile") == b"meanwhile"
+    assert sum(c["state"] == "dialing" for c in router.get("/v1/connections")["connections"]) == 12
+    for s in waiting:
+        s.close()
+
+
 def test_members_that_cant_are_passed_over(run, serve, realm):
     """Another member of the pool serves where Kerberos says no."""
     proxy, spare = serve(gss.proxy(realm.keytab("rcmd"))), serve(named_upstream("spare"))
