@@ -40,6 +40,32 @@ may_try_again(struct attempt *a, int fault)
 	return fleet_may_retry(x->request.fleet, pick.pool);
 }
 
+/*
+ * Did the last hop show that it does not do what is asked of it, or not for us? Many know no BIND
+ * and no UDP: some say so, ssh hangs up. An association is asked for without a destination, so
+ * there a rejection is no answer about one.
+ */
+static bool
+is_incapable(const struct attempt *a, enum verdict v)
+{
+	enum socks_command command = a->dial->request.command;
+	if (command == SOCKS_CONNECT || a->stage != DIAL_HANDSHAKE || a->at + 1u != a->result.path.n_hops)
+		return false;
+	return v == VERDICT_UPSTREAM_NO_COMMAND ||
+	       (v == VERDICT_UPSTREAM_REJECTED && command == SOCKS_UDP) ||
+	       (v == VERDICT_UPSTREAM_FAILED && a->result.code == 0 && a->shake->hop.authenticated);
+}
+
+/* Is there a pool that chose the last hop? It will avoid that choice. Nothing has failed, so this is
+ * no retry that counts. */
+static bool
+may_pass_over(struct attempt *a)
+{
+	const struct path *p = &a->result.path;
+	uint8_t pick = p->hop_pick[p->n_hops - 1];
+	return a->dial->request.fixed == NULL && pick != UINT8_MAX && dial_avoid(a->dial, p->picks[pick]);
+}
+
 static void
 count_failure(struct attempt *a, int fault)
 {
@@ -129,6 +155,7 @@ attempt_fail(struct attempt *a, enum verdict v, int fault, const char *detail)
 		attempt_again(a);
 		return;
 	}
+	bool incapable = is_incapable(a, v);
 	a->result.verdict = v;
 	a->result.stage = a->stage;
 	a->result.hop_at_fault = fault;
@@ -138,6 +165,11 @@ attempt_fail(struct attempt *a, enum verdict v, int fault, const char *detail)
 	if (!race_has_others(a))
 		race_call_off(a->dial);
 	a->decides = fault < 0 && is_answer(a, v);
+	if (incapable) {
+		if (may_pass_over(a))
+			attempt_start(a);
+		return;
+	}
 	note_destination_failed(a, v, fault);
 	if (fault < 0 || !verdict_blames_upstream(v)) {
 		if (a->result.stage == DIAL_HANDSHAKE && v != VERDICT_INTERNAL)

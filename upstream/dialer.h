@@ -19,7 +19,8 @@
  * A BIND or UDP ASSOCIATE is asked of the last hop; granted, its first reply's address is `bound`,
  * an unspecified one replaced by the hop's own. The second reply to a BIND is awaited with
  * bind_wait. Where the way turns out to be direct there is nobody to ask: it is granted without a
- * connection. An association needs one with each hop: ask along `fixed` paths for the others.
+ * connection. An association needs one with each hop: ask along `fixed` paths for the others. A
+ * pool's choice that turns out not to do it is passed over: at fault is nobody, and no retry counts.
  *
  * System calls of a direct dial: socket, setsockopt, connect, epoll_ctl, getsockname, and one
  * epoll_wait in between; each message to and from a hop adds one send or recv and no more. Counted

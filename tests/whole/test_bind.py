@@ -264,6 +264,23 @@ def test_members_that_cant_are_passed_over(run, serve):
     assert Bound(router.front, "127.0.0.9").code == 7  # the one that the rule names has no BIND
 
 
+@pytest.mark.parametrize("answer", [b"\x05\x07\x00\x01" + bytes(6), b""], ids=["says so", "hangs up"])
+def test_members_that_turn_out_not_to_are_passed_over(run, serve, answer):
+    """They are not at fault, and no retry: there is nothing wrong with them."""
+    target = run(h.policy(), name="target")
+    unable = [serve(peers.says(3, b"\x05\x00", 10, answer)) for _ in range(3)]
+    upstreams = [{"name": f"unable{i}", "url": f"socks5://127.0.0.1:{s.port}"} for i, s in enumerate(unable)]
+    upstreams.append({"name": "able", "url": f"socks5://127.0.0.1:{target.front}"})
+    pool = {"name": "pool", "members": [u["name"] for u in upstreams], "balance": "first", "retry": {"attempts": 0}}
+    router = run(h.policy(upstreams=upstreams, pools=[pool], default_route="pool"))
+    bound = Bound(router.front, "127.0.0.1")
+    assert bound.code == 0
+    peer = connect_from("127.0.0.1", bound.at)
+    assert bound.reply() == (0, peer.getsockname())
+    assert [s.accepted for s in unable] == [1, 1, 1]
+    assert all(router.upstream(u["name"])["failures_total"] == 0 for u in upstreams)
+
+
 @pytest.mark.parametrize("second, code", [
     (b"\x05\x05\x00\x01" + bytes(6), 5),  # its peer never came
     (b"", 1),  # it went away

@@ -9,6 +9,8 @@ import pytest
 import socks
 
 import harness as h
+from test_bind import Bound, check_exchange, connect_from
+from test_udp import Association, Echo
 
 FTP_SERVER = """
 import sys
@@ -175,6 +177,23 @@ def test_ssh_as_an_upstream(run, serve, process, folder, scheme):
         s.shutdown(1)
         assert h.recv_all(s).decode() == h.sha256(body)
     assert h.socks5(router.front, "127.0.0.1", h.free_port())[1] == 1
+
+
+def test_ssh_in_a_pool(run, process, folder):
+    """It knows no BIND and no UDP, and hangs up when asked: both go to the other member, and it stays in use for what it can do."""
+    ssh, inner = Ssh(process, folder), h.free_port()
+    process([*ssh.client, "-N", "-D", f"127.0.0.1:{inner}", "127.0.0.1"], "ssh", inner)
+    able = run(h.policy(), name="able")
+    upstreams = [{"name": "ssh", "url": f"socks5://127.0.0.1:{inner}"}, {"name": "able", "url": f"socks5://127.0.0.1:{able.front}"}]
+    pool = {"name": "pool", "members": ["ssh", "able"], "balance": "first", "outlier": {"failures": 1, "max_ejected_percent": 100}}
+    router = run(h.policy(upstreams=upstreams, pools=[pool], default_route="pool"))
+    bound = Bound(router.front, "127.0.0.1")
+    peer = connect_from("127.0.0.1", bound.at)
+    assert (bound.code, bound.reply()) == (0, (0, peer.getsockname()))
+    check_exchange(bound, peer)
+    assert Association(router.front).echo("127.0.0.1", Echo().port)[1] == b"ping"
+    seen = router.upstream("ssh")
+    assert (seen["state"], seen["failures_total"], able.stats()["by_command"]["connect"]) == ("unknown", 0, 0)
 
 
 # ---- chains of others ----

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import harness as h
+import peers
 
 
 def header(host, port, frag=0):
@@ -476,6 +477,23 @@ def test_members_that_cant_are_passed_over(run, serve):
     a.send("127.0.0.2", echo.port, b"by one that can't")
     await_drops(router, no_way=1)
     assert other.accepted == 0
+
+
+@pytest.mark.parametrize("answer", [b"\x05\x07\x00\x01" + bytes(6), b"\x05\x02\x00\x01" + bytes(6), b""], ids=["says so", "forbids it", "hangs up"])
+def test_members_that_turn_out_not_to_are_passed_over(run, serve, answer):
+    """The first datagram goes through already; they are not at fault, and no retry."""
+    up = run(h.policy(), name="up")
+    unable = [serve(peers.says(3, b"\x05\x00", 10, answer)) for _ in range(3)]
+    upstreams = [{"name": f"unable{i}", "url": f"socks5://127.0.0.1:{s.port}"} for i, s in enumerate(unable)]
+    upstreams.append({"name": "able", "url": f"socks5://127.0.0.1:{up.front}"})
+    pool = {"name": "pool", "members": [u["name"] for u in upstreams], "balance": "first", "retry": {"attempts": 0}}
+    router = run(h.policy(upstreams=upstreams, pools=[pool], default_route="pool"))
+    echo = Echo()
+    a = Association(router.front)
+    for _ in range(3):
+        assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
+    assert [s.accepted for s in unable] == [1, 1, 1]
+    assert all(router.upstream(u["name"])["failures_total"] == 0 for u in upstreams)
 
 
 def test_an_upstream_that_comes_back(run):
