@@ -153,7 +153,7 @@ connect_first(struct attempt *a)
 {
 	const struct endpoint *target =
 	    attempt_is_direct(a) ? &a->dial->request.to : &attempt_upstream(a, a->at)->at;
-	struct connect_plan plan = {.addrs = target, .n_addrs = 1};
+	struct connect_plan plan = {.addrs = target, .n_addrs = 1, .rest = &a->dial->dialer->rest};
 	if (take_warm(a)) {
 		(void)walk_talk(a);
 		return;

@@ -22,17 +22,16 @@ dial_avoid(struct dial *x, struct pick pick)
 	return true;
 }
 
-/* Does the pool that chose the hop at fault allow another attempt? It will avoid that choice. */
+/* Does the pool that made this pick (UINT8_MAX: none did), which led to that hop, allow another attempt? It will avoid that choice. */
 static bool
-may_try_again(struct attempt *a, int fault)
+may_try_again(struct attempt *a, uint8_t chosen_by, unsigned hop)
 {
 	struct dial *x = a->dial;
-	const struct path *p = &a->result.path;
-	if (x->request.fixed != NULL || p->hop_pick[fault] == UINT8_MAX)
+	if (x->request.fixed != NULL || chosen_by == UINT8_MAX)
 		return false;
-	struct pick pick = p->picks[p->hop_pick[fault]];
-	if (x->tried.n_failed < ARRAY_LEN(x->tried.failed))
-		x->tried.failed[x->tried.n_failed++] = p->hops[fault];
+	struct pick pick = a->result.path.picks[chosen_by];
+	if (hop < a->result.path.n_hops && x->tried.n_failed < ARRAY_LEN(x->tried.failed))
+		x->tried.failed[x->tried.n_failed++] = a->result.path.hops[hop];
 	uint32_t n_tries = x->n_attempts - x->n_raced;
 	if (n_tries > fleet_policy(x->request.fleet)->pools[pick.pool].retry_attempts ||
 	    !dial_avoid(x, pick))
@@ -177,7 +176,7 @@ attempt_fail(struct attempt *a, enum verdict v, int fault, const char *detail)
 		return;
 	}
 	count_failure(a, fault);
-	if (may_try_again(a, fault))
+	if (may_try_again(a, a->result.path.hop_pick[fault], (unsigned)fault))
 		attempt_start(a);
 }
 
@@ -212,9 +211,33 @@ attempt_fail_forbidden(struct attempt *a)
 	attempt_fail(a, VERDICT_REJECTED, -1, "every address of the name is forbidden");
 }
 
+/* Who chose where the first connection goes; "direct" is no hop. */
+static uint8_t
+first_pick(const struct path *p)
+{
+	if (p->n_hops > 0)
+		return p->hop_pick[0];
+	return p->n_picks > 0 ? p->n_picks - 1 : UINT8_MAX;
+}
+
+/* Not the fault of anybody there. But the way to another member, or by another line, has ports of its own. */
+static void
+fail_without_port(struct attempt *a)
+{
+	if (!attempt_is_direct(a))
+		port_rest_warn(&a->dial->dialer->rest, attempt_upstream(a, a->at)->name, loop_now(a->dial->dialer->loop));
+	attempt_fail(a, VERDICT_INTERNAL, -1, "no local port or address is free for it");
+	if (a->stage == DIAL_DONE && may_try_again(a, first_pick(&a->result.path), 0))
+		attempt_start(a);
+}
+
 void
 attempt_fail_connect(struct attempt *a, int error)
 {
+	if (error == EADDRNOTAVAIL) {
+		fail_without_port(a);
+		return;
+	}
 	enum verdict v = connect_verdict(error);
 	const char *text = strerrordesc_np(error);
 	if (text == NULL)

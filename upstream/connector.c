@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "upstream/port_rest.h"
+
 /* An attempt beside the one in the owner's stream. */
 struct beside {
 	struct list link; /* in connector.beside */
@@ -126,13 +128,18 @@ apply_plan(int fd, const struct connect_plan *plan)
 /* Where the socket doesn't block, connect() succeeds at once only if the SYN waits for the first
  * bytes. Returns 0, also where it is under way, or errno. */
 static int
-begin_connect(struct connector *c, int fd, const struct sockaddr_storage *ss, socklen_t len)
+begin_connect(struct connector *c, int fd, const struct endpoint *to)
 {
-	if (connect(fd, (const struct sockaddr *)ss, len) == 0) {
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_to_sockaddr(to, &ss);
+	if (connect(fd, (const struct sockaddr *)&ss, len) == 0) {
 		c->deferred = c->plan.fast_open;
 		return 0;
 	}
-	return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+	int error = errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+	if (error == EADDRNOTAVAIL && c->plan.rest != NULL)
+		port_rest_note(c->plan.rest, &c->plan, to, loop_now(c->loop));
+	return error;
 }
 
 /* A socket that is connecting to `to`; or a negative errno. */
@@ -145,6 +152,8 @@ connect_socket(struct connector *c, const struct endpoint *to)
 	if (len == 0 || (plan->source != NULL && plan->source->kind != ENDPOINT_NONE &&
 			 plan->source->kind != to->kind))
 		return -EAFNOSUPPORT;
+	if (port_rests(plan->rest, plan, to, loop_now(c->loop)))
+		return -EADDRNOTAVAIL;
 	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -154,7 +163,7 @@ connect_socket(struct connector *c, const struct endpoint *to)
 	if (plan->fast_open && plan->n_addrs == 1)
 		(void)set_option(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
 	if (error == 0)
-		error = begin_connect(c, fd, &ss, len);
+		error = begin_connect(c, fd, to);
 	if (error == 0)
 		return fd;
 	close(fd);

@@ -24,6 +24,8 @@
  * is a single address, as nobody would try the next one; and by owners that speak first. A kernel
  * that has none of it connects as ever. It costs one call more, the option.
  *
+ * Where ports are known to be short (port_rest) nothing is tried: EADDRNOTAVAIL, at once.
+ *
  * Embedded by its owner; one thread. Life: zeroed -> connector_start -> callback or
  * connector_cancel -> start again.
  */
@@ -48,6 +50,8 @@ enum {
 	CONNECT_DEAD_MS = 180000,
 };
 
+struct port_rest;
+
 struct connect_plan {
 	const struct endpoint *addrs;  /* with ports, best first; valid until the end */
 	size_t n_addrs;                /* > 0 */
@@ -56,6 +60,7 @@ struct connect_plan {
 	const char *interface;         /* NULL: any */
 	uint32_t mark;                 /* 0: none */
 	bool fast_open;
+	struct port_rest *rest; /* where ports are short; NULL: it is not kept */
 };
 
 /*

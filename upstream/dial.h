@@ -14,12 +14,14 @@
 #include "base/slab.h"
 #include "upstream/attempt.h"
 #include "upstream/dialer.h"
+#include "upstream/port_rest.h"
 
 struct dialer {
 	struct loop *loop;
 	struct mailbox *mailbox; /* for turns in pools' queues, and steps of Kerberos */
 	struct resolver *resolver;
 	struct warm *warm;
+	struct port_rest rest;
 	struct gss_pool *gss; /* for upstreams that want Kerberos; NULL: they can't be had */
 	struct list dials;
 	struct slab dial_slab, racer_slab, shake_slab;

@@ -7,6 +7,7 @@
 #include "base/stream.h"
 #include "tests/upstream/peer.h"
 #include "upstream/connector.h"
+#include "upstream/port_rest.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -19,6 +20,8 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -88,6 +91,14 @@ start(struct trial *t)
 {
 	connector_start(&t->connector, t->loop, &t->plan, &t->out, on_connect, t);
 	assert_int_equal(t->told, 0);
+}
+
+static void
+start_again(struct trial *t)
+{
+	t->done = false;
+	t->told = 0;
+	start(t);
 }
 
 static void
@@ -496,6 +507,108 @@ test_verdicts(void **state)
 
 #define TRIAL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* A network of our own with two ports to connect from. False: none is to be had. */
+static bool
+enter_network_with_two_ports(void)
+{
+	struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	if (unshare(CLONE_NEWNET) != 0)
+		return false;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &up), 0);
+	close(fd);
+	FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "w");
+	assert_non_null(range);
+	assert_true(fputs("50000 50001", range) >= 0);
+	assert_int_equal(fclose(range), 0);
+	return true;
+}
+
+static int
+listen_on(uint16_t port, struct endpoint *at)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof sin), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	endpoint_from_sockaddr(at, (struct sockaddr *)&sin, sizeof sin);
+	return fd;
+}
+
+/* The last test: it leaves this process in a network of its own. */
+static void
+test_no_port_is_left(void **state)
+{
+	struct trial *t = *state;
+	struct port_rest rest = {.until_ms = 0};
+	struct connector held[2] = {{.loop = NULL}};
+	struct stream streams[2];
+	struct endpoint other;
+	uint64_t now = START_MS;
+	if (!enter_network_with_two_ports())
+		skip();
+	int listening = listen_on(10001, &t->addrs[0]), elsewhere = listen_on(10002, &other);
+	t->plan.rest = &rest;
+	for (unsigned i = 0; i < 2; i++) {
+		t->done = false;
+		t->told = 0;
+		stream_init(&streams[i], t->loop);
+		connector_start(&held[i], t->loop, &t->plan, &streams[i], on_connect, t);
+		assert_true(turn_until(t->loop, &t->done));
+		assert_int_equal(t->error, 0);
+	}
+	start_again(t);
+	finish(t, EADDRNOTAVAIL);
+	/* A port is free again, but that is not looked for yet. */
+	stream_reset(&streams[0]);
+	start_again(t);
+	finish(t, EADDRNOTAVAIL);
+	/* Other ways have ports of their own. */
+	struct endpoint crowded = t->addrs[0];
+	t->addrs[0] = other;
+	start_again(t);
+	finish(t, 0);
+	stream_close(&t->out);
+	t->addrs[0] = crowded;
+	pass_ms(t, &now, PORT_REST_MS);
+	start_again(t);
+	finish(t, 0);
+	stream_close(&streams[1]);
+	close(listening);
+	close(elsewhere);
+}
+
+static void
+test_what_rests_is_one_way(void **state)
+{
+	(void)state;
+	struct port_rest rest = {.until_ms = 0};
+	struct endpoint to, other, source;
+	assert_int_equal(endpoint_from_text(&to, "192.0.2.1:80", 12), ENDPOINT_OK);
+	assert_int_equal(endpoint_from_text(&other, "192.0.2.1:81", 12), ENDPOINT_OK);
+	assert_int_equal(endpoint_from_text(&source, "192.0.2.9:0", 11), ENDPOINT_OK);
+	struct connect_plan plain = {.rest = &rest}, marked = {.mark = 7}, bound = {.source = &source}, cable = {.interface = "eth1"};
+	assert_false(port_rests(NULL, &plain, &to, 1000));
+	assert_false(port_rests(&rest, &plain, &to, 1000));
+	port_rest_note(&rest, &plain, &to, 1000);
+	assert_true(port_rests(&rest, &plain, &to, 1000 + PORT_REST_MS - 1));
+	assert_false(port_rests(&rest, &plain, &to, 1000 + PORT_REST_MS));
+	assert_false(port_rests(&rest, &plain, &other, 1000));
+	assert_false(port_rests(&rest, &marked, &to, 1000));
+	assert_false(port_rests(&rest, &bound, &to, 1000));
+	assert_false(port_rests(&rest, &cable, &to, 1000));
+	/* Of many, the last ones. */
+	for (unsigned i = 0; i < PORT_REST_PLACES; i++) {
+		other.port = (uint16_t)(1000 + i);
+		port_rest_note(&rest, &plain, &other, 1001);
+	}
+	assert_false(port_rests(&rest, &plain, &to, 1001));
+	for (unsigned i = 0; i < PORT_REST_PLACES; i++) {
+		other.port = (uint16_t)(1000 + i);
+		assert_true(port_rests(&rest, &plain, &other, 1001));
+	}
+}
+
 int
 main(void)
 {
@@ -518,6 +631,8 @@ main(void)
 	    TRIAL(test_cancel),
 	    TRIAL(test_cancel_of_what_failed_at_once),
 	    cmocka_unit_test(test_verdicts),
+	    cmocka_unit_test(test_what_rests_is_one_way),
+	    TRIAL(test_no_port_is_left),
 	};
 	return cmocka_run_group_tests_name("connector", tests, NULL, NULL);
 }

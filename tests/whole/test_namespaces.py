@@ -6,11 +6,13 @@ other end has gone through every router. CONNECT, BIND and UDP, two and three ro
 import contextlib
 import ctypes
 import os
+import pathlib
 import subprocess
 
 import pytest
 
 import harness as h
+import peers
 from test_bind import Bound, check_exchange
 from test_udp import Association, Echo, drops
 
@@ -212,3 +214,37 @@ def test_udp_over_lossy_cables(row, run, n):
         got.add(answer[1])
     assert got <= sent and len(got) > 60
 
+
+
+FEW_PORTS = "50000 50005"
+
+
+def test_short_of_ports(row, run, started, folder):
+    """Six connections to an upstream are all that there can be: more go to another member, and nobody is blamed."""
+    with row(1).inside(0):
+        pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(FEW_PORTS)
+        ports = {name: started(h.Server(peers.named_upstream(name), port=h.free_port())).port for name in "ab"}
+        s = run(h.policy(
+            [{"name": name, "listen": f"unix:{folder}/{name}"} for name in ("both", "one")],
+            upstreams=[{"name": name, "url": f"socks5://127.0.0.1:{port}"} for name, port in ports.items()],
+            pools=[{"name": "pool", "members": ["a", "b"], "balance": "first", "retry": {"attempts": 1}, "outlier": {"failures": 1}}],
+            rules=[{"name": "one", "match": {"listener": ["one"]}, "route": "a"}], default_route="pool"))
+
+        def refused():
+            c, code = h.socks5(s.port_of(1), "192.0.2.1", 80)
+            c.close()
+            return code
+
+        held = [peers.who_answers(s) for _ in range(6)]
+        assert [name for name, _ in held] == ["a"] * 6
+        for _ in range(3):
+            assert peers.who_answers(s)[0] == "b"
+            assert refused() == 1
+        a = s.upstream("a")
+        assert (a["state"], a["failures_total"]) == ("unknown", 0)
+        line = s.wait_access_line(listener="one", reply=1)
+        assert (line["stage"], line["detail"]) == ("connect", "no local port or address is free for it")
+        assert 1 <= s.log().count("no local port or address is free for an upstream") <= s.policy["workers"]
+        for _, c in held[:3]:
+            c.close()
+        h.wait_until("a port to be free again", lambda: refused() == 0)
