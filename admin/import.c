@@ -321,6 +321,8 @@ run_import(const struct kind *k, char **files, int n)
 		puts(text);
 	else if (i.no_memory)
 		fputs("sockroute: out of memory\n", stderr);
+	else if (i.notes != NULL)
+		fprintf(stderr, "%s\n", i.notes); /* may say why too little was left */
 	free(text);
 	free(i.notes);
 	json_decref(i.policy);

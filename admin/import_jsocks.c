@@ -40,19 +40,58 @@ goes_on(const char *line)
 	return n % 2 == 1;
 }
 
-/* \t, \n and the like; of any other character the backslash goes. \uXXXX has no part in names of
- * hosts. */
+/* The character of "uXXXX". 0: there is none that could stand here alone. */
+static unsigned
+read_unicode(const char *text)
+{
+	unsigned code = 0;
+	for (int k = 1; k <= 4; k++) {
+		static const char digits[] = "0123456789abcdefABCDEF";
+		const char *digit = text[k] != '\0' ? strchr(digits, text[k]) : NULL;
+		if (digit == NULL)
+			return 0;
+		unsigned value = (unsigned)(digit - digits);
+		code = code << 4 | (value < 16 ? value : value - 6);
+	}
+	return code >= 0xd800 && code < 0xe000 ? 0 : code;
+}
+
+/* As UTF-8, of at most three bytes; returns their end. */
+static char *
+put_unicode(char *out, unsigned code)
+{
+	if (code < 0x80) {
+		*out++ = (char)code;
+		return out;
+	}
+	if (code < 0x800) {
+		*out++ = (char)(0xc0 | code >> 6);
+	} else {
+		*out++ = (char)(0xe0 | code >> 12);
+		*out++ = (char)(0x80 | (code >> 6 & 0x3f));
+	}
+	*out++ = (char)(0x80 | (code & 0x3f));
+	return out;
+}
+
+/* \t, \n, \uXXXX and the like; of any other character the backslash goes. */
 static void
 unescape(char *text)
 {
 	static const char from[] = "tnrf", to[] = "\t\n\r\f";
 	char *out = text;
 	for (; *text != '\0'; text++) {
-		if (*text == '\\' && text[1] != '\0') {
-			const char *known = strchr(from, *++text);
-			*out++ = known != NULL ? to[known - from] : *text;
-		} else {
+		if (*text != '\\' || text[1] == '\0') {
 			*out++ = *text;
+			continue;
+		}
+		const char *known = strchr(from, *++text);
+		unsigned code = *text == 'u' ? read_unicode(text) : 0;
+		if (code != 0) {
+			out = put_unicode(out, code);
+			text += 4;
+		} else {
+			*out++ = known != NULL ? to[known - from] : *text;
 		}
 	}
 	*out = '\0';
@@ -210,14 +249,30 @@ add_from_to(struct import *i, const char *from_text, const char *to_text, struct
 	    !endpoint_is_address(&from) || from.kind != to.kind)
 		import_note(i, "the range %s:%s has no equal: both ends must be addresses",
 			    from_text, to_text);
+	else if (memcmp(from.addr, to.addr, from.kind == ENDPOINT_IPV4 ? 4 : 16) > 0)
+		import_note(i, "the range %s:%s ends before it begins: nobody is in it", from_text,
+			    to_text);
 	else
 		import_append_range(i, out->blocks, &from, &to);
+}
+
+static void
+add_address(struct import *i, const struct endpoint *e, struct range *out)
+{
+	char address[ENDPOINT_TEXT_MAX];
+	const char *text = endpoint_host_to_text(e, address, sizeof address);
+	import_append(i, out->blocks, import_string(i, text));
 }
 
 static void
 add_entry(struct import *i, char *text, struct range *out)
 {
 	struct endpoint host;
+	text = import_trim(text);
+	if (strchr(text, ':') != NULL && read_host(text, &host)) {
+		add_address(i, &host, out);
+		return;
+	}
 	char *rest = NULL, *first = strtok_r(text, ": \t", &rest), *second;
 	if (first == NULL)
 		return;
@@ -234,10 +289,7 @@ add_entry(struct import *i, char *text, struct range *out)
 	} else if (host.kind == ENDPOINT_NAME) {
 		import_append(i, out->names, import_string(i, host.name));
 	} else {
-		char address[ENDPOINT_TEXT_MAX];
-		import_append(
-		    i, out->blocks,
-		    import_string(i, endpoint_host_to_text(&host, address, sizeof address)));
+		add_address(i, &host, out);
 	}
 }
 
@@ -263,6 +315,8 @@ read_users(struct import *i, char *value)
 		if (*name != '\0')
 			import_append(i, users, import_string(i, name));
 	}
+	if (json_array_size(users) == 0)
+		import_fail(i, "\"users\" names nobody, so nobody of this range could come");
 	return users;
 }
 

@@ -37,7 +37,7 @@ def networks(folder, *texts):
 @pytest.mark.parametrize("said,blocks", [
     ("33.33.44.101", ["33.33.44.101"]), ("130.220.", ["130.220.0.0/16"]), ("10.", ["10.0.0.0/8"]), ("1.2.3.", ["1.2.3.0/24"]),
     ("localhost", ["127.0.0.1"]), ("33.44.100.7:33.44.100.20", ["33.44.100.7", "33.44.100.8/29", "33.44.100.16/30", "33.44.100.20"]),
-    ("33.44.100.7 33.44.100.7", ["33.44.100.7"]), ("0.0.0.0:255.255.255.255", ["0.0.0.0/0"]), ("255.255.255.254:255.255.255.255", ["255.255.255.254/31"]),
+    ("33.44.100.7 33.44.100.7", ["33.44.100.7"]), (" ::1 ; \\u0031.2.3.4", ["::1", "1.2.3.4"]), ("0.0.0.0:255.255.255.255", ["0.0.0.0/0"]), ("255.255.255.254:255.255.255.255", ["255.255.255.254/31"]),
     ("1.1.1.1;2.2.", ["1.1.1.1", "2.2.0.0/16"]), (".", ["0.0.0.0/0", "::/0"])])
 def test_the_forms_of_a_range(folder, said, blocks):
     assert networks(folder, f"range = {said}\nusers = bob\n") == [{"ip_cidr": blocks, "users": ["bob"]}]
@@ -58,6 +58,14 @@ def test_clients_that_have_no_equal(folder, said):
     assert "0.conf:2: " in policy["comment"] and said.split(":")[0] in policy["comment"]
     code, policy, errors = run_import(folder, "jsocks", f"range = {said}\n")
     assert (code, policy) == (1, None) and "nobody could come" in errors
+
+
+@pytest.mark.parametrize("said,why", [("300.1.1.1", '"300.1.1.1" is neither'), ("10.1.1.0/24", '"10.1.1.0/24" is neither'),
+                                      ("10.0.0.9:10.0.0.1", "ends before it begins")])
+def test_why_no_range_is_left_is_told(folder, said, why):
+    code, policy, errors = run_import(folder, "jsocks", f"\nrange = {said}\n")
+    assert (code, policy) == (1, None) and "nobody could come" in errors.splitlines()[0]
+    assert "0.conf:2: " in errors.splitlines()[1] and why in errors
 
 
 def test_several_files(folder):
@@ -85,11 +93,11 @@ def test_timeouts(folder, said, want):
 
 
 def test_proxies_and_direct_hosts(folder):
-    policy = made(folder, "jsocks", "range = 10.\nproxy = www-proxy;second:99:joe;third:1:u:p w\n"
+    policy = made(folder, "jsocks", "range = 10.\nproxy = www-proxy;second:99:joe;third:1:u:p w\\u00e9\\u20ac\n"
                   "directHosts = 130.220.;\\\n   .unisa.edu.au;localhost;host.example\n")
     assert policy["upstreams"] == [
         {"name": "proxy-1", "url": "socks5://www-proxy:1080"}, {"name": "proxy-2", "url": "socks4://second:99", "username": "joe"},
-        {"name": "proxy-3", "url": "socks5://third:1", "username": "u", "password": "p w"}]
+        {"name": "proxy-3", "url": "socks5://third:1", "username": "u", "password": "p wé€"}]
     assert policy["chains"] == [{"name": "proxies", "hops": ["proxy-1", "proxy-2", "proxy-3"]}]
     assert policy["default_route"] == "proxies"
     assert [(rule["match"], rule.get("resolve"), rule["route"]) for rule in policy["rules"]] == [
@@ -113,7 +121,7 @@ def test_what_is_noted(folder):
 
 
 @pytest.mark.parametrize("text", ["", "port = 1080\n", "range = 10.\nport = 0\n", "range = 10.\nport = 70000\n", "range = 10.\nproxy = a:b\n",
-                                  "range = 10.\nproxy = a:0\n", "range = 10.\nproxy = :\n", "range = 10.\nproxy = a b\n"])
+                                  "range = 10.\nproxy = a:0\n", "range = 10.\nproxy = :\n", "range = 10.\nusers = ;\n", "range = 10.\nproxy = a b\n"])
 def test_jsocks_files_of_which_nothing_can_be_made(folder, text):
     code, policy, errors = run_import(folder, "jsocks", text)
     assert (code, policy) == (1, None) and errors.startswith("sockroute: ")
