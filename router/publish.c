@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "dns/resolver.h"
 #include "policy/errors.h"
@@ -56,13 +57,29 @@ change_free(struct change *ch)
 	free(ch);
 }
 
+/* Files change by themselves, and may do so several times on the way to one fault: a file goes, then its folder. */
+static bool
+is_news(struct control *c, const struct change *ch, const struct control_policy_answer *a, const char *file)
+{
+	uint64_t before = c->told_faults;
+	c->told_faults = 0;
+	if (a->result != CONTROL_PUT_FAULTY || ch->cb != NULL)
+		return true;
+	char *text = policy_errors_to_text(a->errors, file);
+	if (text != NULL)
+		c->told_faults = hash_stable(text, strlen(text), 0);
+	free(text);
+	return !ch->same_text || c->told_faults == 0 || c->told_faults != before;
+}
+
 static void
 change_answer(struct control *c, struct change *ch, const struct control_policy_answer *a)
 {
 	const char *file = c->policy_path != NULL ? c->policy_path : "policy";
-	if (a->result == CONTROL_PUT_FAULTY && ch->cb == NULL)
+	bool news = is_news(c, ch, a, file);
+	if (a->result == CONTROL_PUT_FAULTY && ch->cb == NULL && news)
 		tell_errors(a->errors, file);
-	if (a->result != CONTROL_PUT_OK)
+	if (a->result != CONTROL_PUT_OK && news)
 		tell_refused(c->events, c->revision, ch->text != NULL ? "api" : file, a);
 	if (ch->cb != NULL)
 		ch->cb(a, ch->arg);

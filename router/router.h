@@ -62,6 +62,7 @@ struct control {
 	struct change *change;                 /* the one under way */
 	const char *policy_path;               /* NULL: none; SIGHUP takes the built-in text again */
 	uint64_t last_revision;
+	uint64_t told_faults;                  /* a hash of those of the last change that nobody asked for; 0: it had none */
 
 	/* drain */
 	atomic_uint state;                     /* enum control_state */

@@ -2,7 +2,8 @@
  * watch: tells the control thread when one of the files that the policy names has changed (sets, users).
  *
  * Directories are watched, not files, since editors replace a file by renaming; what comes within WATCH_SETTLE_MS is one change.
- * Of a symbolic link both it and the file that it leads to are watched.
+ * Watched are the file and each symbolic link on the way to it, wherever in its path: a link that leads elsewhere, as Kubernetes has
+ * it, is a change, and so is a file that goes, or comes back.
  */
 #ifndef ROUTER_WATCH_H
 #define ROUTER_WATCH_H

@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import threading
 
@@ -358,6 +359,69 @@ def test_a_set_file_behind_a_link_is_taken_up(run, folder):
     h.wait_until("the other file to be taken up", lambda: rejected("c.test"))
     write_by_renaming(lists / "other.txt", "d.test\n")
     h.wait_until("the other file's change to be taken up", lambda: rejected("d.test"))
+
+
+def test_set_files_as_kubernetes_mounts_them(run, folder):
+    """names.txt -> ..data/names.txt, ..data -> ..1: only ..data is replaced, and what it led to goes; a faulty one in between, and a folder
+    that is reached through a link of its own."""
+    mount = folder / "mount"
+    mount.mkdir()
+    (folder / "conf").symlink_to("mount")
+
+    def lead_to(version, text):
+        (mount / version).mkdir()
+        (mount / version / "names.txt").write_text(text)
+        (mount / "..data_tmp").symlink_to(version)
+        (mount / "..data_tmp").rename(mount / "..data")
+
+    lead_to("..1", "a.test\n")
+    (mount / "names.txt").symlink_to("..data/names.txt")
+    router = run(h.policy(sets=[{"name": "names", "type": "domain", "file": "conf/names.txt"}],
+                          rules=[{"match": {"set": ["names"]}, "route": "reject"}],
+                          upstreams=[{"name": "up", "url": "socks5://127.0.0.1:1"}], default_route="up"))
+
+    def rejected(host):
+        return router.get(f"/v1/explain?to={host}:80")["route"] == "reject"
+
+    assert rejected("a.test")
+    lead_to("..2", "b.test\n")
+    shutil.rmtree(mount / "..1")
+    h.wait_until("the swap to be taken up", lambda: rejected("b.test"))
+    lead_to("..3", "no name at all: \x01\n")
+    h.wait_until("the fault to be told", lambda: router.log_entries("policy error"))
+    assert rejected("b.test")
+    (mount / "..3" / "names.txt").write_text("c.test\n")
+    h.wait_until("what was mended there to be taken up", lambda: rejected("c.test"))
+    other = folder / "other"
+    other.mkdir()
+    (other / "names.txt").write_text("d.test\n")
+    (folder / "new").symlink_to("other")
+    (folder / "new").rename(folder / "conf")
+    h.wait_until("the other folder to be taken up", lambda: rejected("d.test"))
+
+
+@pytest.mark.parametrize("remove", [lambda path: path.unlink(), lambda path: path.rename(path.with_suffix(".old")),
+                                    lambda path: shutil.rmtree(path.parent)], ids=["deleted", "moved", "with its folder"])
+def test_a_set_file_that_goes_is_told_once_and_missed_by_nobody(run, folder, remove):
+    """What was in it holds on, and when it is back it counts again."""
+    names = folder / "lists" / "names.txt"
+    names.parent.mkdir()
+    names.write_text("a.test\n")
+    router = run(h.policy(sets=[{"name": "names", "type": "domain", "file": "lists/names.txt"}, {"name": "more", "type": "domain", "values": []}],
+                          rules=[{"match": {"set": ["names"]}, "route": "reject"}],
+                          upstreams=[{"name": "up", "url": "socks5://127.0.0.1:1"}], default_route="up"))
+
+    def rejected(host):
+        return router.get(f"/v1/explain?to={host}:80")["route"] == "reject"
+
+    remove(names)
+    told = h.wait_until("it to be told", lambda: router.log_entries("policy error"))
+    assert "/sets/0/file" in told[0]["at"], told
+    assert rejected("a.test")
+    names.parent.mkdir(exist_ok=True)
+    names.write_text("b.test\n")
+    h.wait_until("it to be taken up", lambda: rejected("b.test"))
+    assert not rejected("a.test") and len(router.log_entries("policy error")) == 1
 
 
 def test_a_listener_on_both_families_reloads(run):
