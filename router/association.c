@@ -198,9 +198,24 @@ pass_up(struct association *a, struct udp_target *x, const uint8_t *payload, siz
 }
 
 static void
+held_free(struct association *a, struct held *h)
+{
+	list_remove(&h->link);
+	udp_block_give_back(a->pool, h->payload);
+	h->target->n_held--;
+	a->n_held--;
+	free(h);
+}
+
+/* Where all places are taken the oldest makes room: a name that is never found must not keep the others out. */
+static void
 hold(struct association *a, struct udp_target *x, const uint8_t *payload, size_t len)
 {
-	uint8_t *copy = a->n_held < UDP_HELD_MAX ? udp_block_take(a->pool, len) : NULL;
+	if (a->n_held == UDP_HELD_MAX) {
+		held_free(a, LIST_OBJECT(a->held.next, struct held, link));
+		drop(a, COUNTER_UDP_DROPPED_FULL, 1);
+	}
+	uint8_t *copy = udp_block_take(a->pool, len);
 	struct held *h = copy != NULL ? malloc(sizeof *h) : NULL;
 	if (h == NULL) {
 		udp_block_give_back(a->pool, copy);
@@ -212,16 +227,6 @@ hold(struct association *a, struct udp_target *x, const uint8_t *payload, size_t
 	list_append(&a->held, &h->link);
 	a->n_held++;
 	x->n_held++;
-}
-
-static void
-held_free(struct association *a, struct held *h)
-{
-	list_remove(&h->link);
-	udp_block_give_back(a->pool, h->payload);
-	h->target->n_held--;
-	a->n_held--;
-	free(h);
 }
 
 /* A name or a way has made up its mind. What was held for it goes out or is lost; the rest waits on, in its order. */
@@ -356,7 +361,7 @@ is_welcome(struct association *a, const struct endpoint *sender)
 	return d.route.kind != ROUTE_REJECT;
 }
 
-/* Behind a header with its true sender. */
+/* Behind a header with its true sender. With that the longest that there are no longer fit a datagram. */
 static void
 pass_down(struct association *a, const struct endpoint *sender, const struct udp_datagram *d)
 {
@@ -365,6 +370,10 @@ pass_down(struct association *a, const struct endpoint *sender, const struct udp
 					   .header_len = socks5_write_udp(header, sizeof header, 0, sender),
 					   .payload = d->bytes,
 					   .payload_len = d->len };
+	if (parcel.header_len + d->len > udp_longest(&a->client_at)) {
+		drop(a, COUNTER_UDP_DROPPED_SIZE, 1);
+		return;
+	}
 	if (a->seal.context == NULL) {
 		udp_send(a->pool, &a->socket, &parcel, &a->client_at, COUNTER_UDP_DOWN);
 	} else if (!udp_seal_send(&a->seal, a->pool, &a->socket, &parcel, &a->client_at, COUNTER_UDP_DOWN)) {

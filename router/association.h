@@ -5,7 +5,7 @@
  *
  * Only the host that holds the TCP connection is heard, from the first port that it used. Each destination is decided for itself
  * (command `udp`) and the decision is kept; what is rejected is dropped and counted. Datagrams that have to wait, for a name or for
- * a way, are held, UDP_HELD_MAX of them at most. Answers from anybody are passed on, with their true sender, unless policy rejects
+ * a way, are held, the last UDP_HELD_MAX of them. Answers from anybody are passed on, with their true sender, unless policy rejects
  * that one as a destination. Nothing that a datagram brings ends it: that is for its session, by the TCP connection or udp_idle.
  * Life: association_new -> association_free. The worker's thread.
  */

@@ -118,15 +118,26 @@ bind_new(struct worker *w, size_t n_peers, bind_cb *cb, void *arg)
 	return b;
 }
 
+/* The one whose way to us is told: the first, but SOCKS4 has no words for another address than one of IPv4. */
+static const struct endpoint *
+choose_peer(const struct bind_request *q)
+{
+	for (size_t i = 0; i < q->n_peers && q->one_chance; i++)
+		if (q->peers[i].kind == ENDPOINT_IPV4)
+			return &q->peers[i];
+	return &q->peers[0];
+}
+
 /* The address of ours that the peer reaches; where it is not said who that is, the one that the client reached. */
 static void
 choose_fallback(const struct bind_request *q, struct endpoint *out)
 {
+	const struct endpoint *peer = choose_peer(q);
 	out->kind = ENDPOINT_NONE;
 	if (q->line != NULL && q->line->source.kind != ENDPOINT_NONE)
 		*out = q->line->source;
-	else if (!endpoint_is_wildcard(&q->peers[0]))
-		local_address_towards(&q->peers[0], out);
+	else if (!endpoint_is_wildcard(peer))
+		local_address_towards(peer, out);
 	if (out->kind == ENDPOINT_NONE)
 		local_address_of(q->client_fd, out);
 }

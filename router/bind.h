@@ -41,7 +41,7 @@ struct bind_request {
 	const struct endpoint *peers;  /* who may connect, by address; a wildcard: anybody. Copied */
 	size_t n_peers;                /* > 0 */
 	int client_fd;
-	bool one_chance;
+	bool one_chance;               /* as SOCKS4 has it */
 };
 
 enum { BIND_PEERS_MAX = 32 };

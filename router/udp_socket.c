@@ -213,6 +213,13 @@ udp_address_from(struct udp_address *a, const struct endpoint *e)
 	a->len = endpoint_to_sockaddr(e, &a->ss);
 }
 
+/* 16 bits of length, less a header of UDP, and in IPv4 its own. */
+size_t
+udp_longest(const struct udp_address *a)
+{
+	return UINT16_MAX - 8 - (a->ss.ss_family == AF_INET ? 20 : 0);
+}
+
 bool
 udp_address_equal(const struct udp_address *a, const struct udp_address *b)
 {

@@ -112,6 +112,8 @@ void udp_send(struct udp_pool *p, struct udp_socket *s, const struct udp_parcel 
 void udp_flush(struct udp_pool *p);
 
 void udp_address_from(struct udp_address *a, const struct endpoint *e);
+/** How much may be in a datagram to this address. */
+size_t udp_longest(const struct udp_address *a);
 bool udp_address_equal(const struct udp_address *a, const struct udp_address *b);
 
 #endif

@@ -92,6 +92,16 @@ def test_ipv6(run):
     assert old.code == 90 and old.at[0] == ANYBODY and old.at[1] > 0  # its address can't be said: the one connected to
 
 
+def test_a_peer_of_both_families(run):
+    """SOCKS4 is told of IPv4, as it can't be of the other; SOCKS5 of the one that a CONNECT to that name would go to first."""
+    router = run(h.policy(dns={"hosts": {"both.test": ["::1", "127.0.0.1"]}}))
+    for version, host in ((4, "127.0.0.1"), (5, "::1")):
+        bound = Bound(router.front, "both.test", version)
+        assert bound.at[0] == host
+        peer = connect_from(host, bound.at)
+        assert bound.reply()[1] == peer.getsockname()[:2]
+
+
 def test_a_wrong_peer_ends_socks4_and_not_socks5(direct):
     bound = Bound(direct.front, "127.0.0.2", 4)
     stranger = connect_from("127.0.0.3", bound.at)

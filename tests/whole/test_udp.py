@@ -234,6 +234,18 @@ def test_what_is_held_for_a_name_is_bounded(run):
     assert drops(router) == {"full": 36, "unresolved": 64}
 
 
+def test_a_name_that_is_never_found_keeps_no_other_out(run):
+    """What has waited longest makes room."""
+    silent, echo = udp_socket(), Echo()
+    router = run(h.policy(dns={"servers": [f"127.0.0.1:{silent.getsockname()[1]}"], "timeout": "10s", "attempts": 1,
+                               "hosts": {"known.test": ["127.0.0.1"]}}, timeouts={"connect": "10s"}))
+    a = Association(router.front)
+    for _ in range(64):
+        a.send("slow.test", 9, b"x")
+    assert a.echo("known.test", echo.port)[1] == b"ping"
+    assert drops(router) == {"full": 1}
+
+
 @pytest.mark.parametrize("bad", [b"", b"\x00", b"\x00\x00\x00\x01\x7f", b"\x00\x00\x00\x09\x01", b"\x00\x00\x00\x03\x00\x00\x01",
                                  b"\x00\x00\x00\x01\x7f\x00\x00\x01\x00\x00to port 0", b"\x00\x00\x00\x03\x04a b\x00\x00\x09"])
 def test_rubbish_is_dropped(direct, bad):
@@ -363,6 +375,20 @@ def test_the_size_that_policy_allows(run):
     assert a.echo("127.0.0.1", grows.port, bytes(501))[1] == bytes(501)
     await_drops(router, size=3)
     assert [len(data) for data, _ in echo.seen] == [1000]
+
+
+def test_the_longest_that_there_are(run):
+    """65507 bytes come from a destination over IPv4, but the header must go before them."""
+    router = run(h.policy())
+    echo = Echo(answer=lambda data: [bytes(int(data))])
+    a = Association(router.front)
+    assert a.echo("127.0.0.1", echo.port, b"65497")[1] == bytes(65497)
+    for size in (b"65498", b"65507"):
+        a.send("127.0.0.1", echo.port, size)
+    await_drops(router, size=2)
+    a.close()
+    line = router.access_lines(1)[0]
+    assert (line["down"], line["datagrams_down"], line["dropped"]) == (65497, 1, 2)
 
 
 def test_a_unix_socket(run, folder):
