@@ -27,6 +27,7 @@ struct association {
 	struct revision *revision;
 	uint32_t listener;
 	struct endpoint client;
+	uint16_t port;                 /* that it will use; 0: whichever it uses first */
 	size_t payload_max;            /* of a datagram, either way */
 	struct udp_socket socket;
 	struct udp_address client_at;  /* len 0: it has sent nothing yet */
@@ -297,7 +298,7 @@ take_fragment(struct association *a, const struct socks5_udp *header, const uint
 	(void)udp_assembly_end(&a->assembly, a->pool);
 }
 
-/* The client's host, from the port that it used first. */
+/* The client's host, from the port that it announced, or used first. */
 static bool
 is_client(const struct association *a, const struct udp_datagram *d)
 {
@@ -305,6 +306,8 @@ is_client(const struct association *a, const struct udp_datagram *d)
 	if (a->client_at.len > 0)
 		return udp_address_equal(&a->client_at, d->from);
 	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from->ss, d->from->len);
+	if (a->port != 0 && a->port != from.port)
+		return false;
 	return a->client.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->client);
 }
 
@@ -431,6 +434,13 @@ on_tick(struct deadline *d)
 	loop_set_deadline(a->worker->loop, &a->tick, ASSOCIATION_TICK_MS);
 }
 
+/* Behind NAT a client does not know who it is, nor from which port it will be seen to speak. */
+static uint16_t
+choose_port(const struct association_request *q)
+{
+	return endpoint_same_host(q->announced, q->client) ? q->announced->port : 0;
+}
+
 static struct association *
 association_make(const struct association_request *q)
 {
@@ -442,6 +452,7 @@ association_make(const struct association_request *q)
 	a->revision = q->revision;
 	a->listener = q->listener;
 	a->client = *q->client;
+	a->port = choose_port(q);
 	a->seal = q->seal;
 	a->payload_max = SIZE_MAX;
 	strncpy(a->user, q->user, sizeof a->user - 1);

@@ -3,7 +3,8 @@
  *
  *   client ==> [socket] ==> target (policy, name) ==> way (direct, or through upstreams)
  *
- * Only the host that holds the TCP connection is heard, from the first port that it used. Each destination is decided for itself
+ * Only the host that holds the TCP connection is heard, from the port that it announced for an address of its own, else from the
+ * first that it used. Each destination is decided for itself
  * (command `udp`) and the decision is kept; what is rejected is dropped and counted. Datagrams that have to wait, for a name or for
  * a way, are held, the last UDP_HELD_MAX of them. Answers from anybody are passed on, with their true sender, unless policy rejects
  * that one as a destination. Nothing that a datagram brings ends it: that is for its session, by the TCP connection or udp_idle.
@@ -32,6 +33,7 @@ struct association_request {
 	uint32_t listener;
 	int client_fd;
 	const struct endpoint *client; /* kind NONE: a Unix socket; its client is on this host */
+	const struct endpoint *announced;      /* by the client: from where it will send, as it thinks */
 	const char *user, *session;    /* copied */
 	struct udp_seal seal;          /* of the client's datagrams; its context must outlive the association */
 };

@@ -63,6 +63,7 @@ session_associate(struct session *s)
 		.listener = s->listener,
 		.client_fd = s->client.fd,
 		.client = &client,
+		.announced = &sh->server.request.to,
 		.user = sh->user,
 		.session = sh->session,
 		.seal = { stream_gss_context(&s->client), stream_gss_is_secret(&s->client) },

@@ -165,8 +165,19 @@ def test_only_its_client_is_heard(run):
 def test_the_address_in_the_request_is_no_promise(direct):
     """It is a hint, and behind NAT a wrong one; rules on addresses don't look at it either."""
     echo = Echo()
-    for hint in (("0.0.0.0", 0), ("192.0.2.1", 5555), ("127.0.0.1", 1)):
+    for hint in (("0.0.0.0", 0), ("192.0.2.1", 5555), ("127.0.0.1", 0), ("0.0.0.0", 1), ("::", 0), ("client.test", 1)):
         assert Association(direct.front, hint=hint).echo("127.0.0.1", echo.port, b"x")[1] == b"x"
+
+
+def test_who_says_from_where_it_will_send_is_heard_from_there_only(direct):
+    """Another program of that host can't get in first."""
+    echo, mine, other = Echo(), udp_socket(), udp_socket()
+    a = Association(direct.front, hint=mine.getsockname())
+    other.sendto(header("127.0.0.1", echo.port) + b"theirs", a.at)
+    await_drops(direct, sender=1)
+    a.udp = mine
+    assert a.echo("127.0.0.1", echo.port, b"mine")[1] == b"mine"
+    assert [data for data, _ in echo.seen] == [b"mine"]
 
 
 def test_the_true_sender(direct):
