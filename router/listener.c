@@ -108,6 +108,7 @@ accept_failed(struct listener *l, int error)
 	case ENOBUFS:
 		warn_once(l, error);
 		spare_note(l->worker->shared, loop_now(l->worker->loop), error);
+		relay_pool_shrink(&l->worker->relays);
 		listener_pause(l);
 		return false;
 	case EBADF:

@@ -31,7 +31,7 @@ static void on_turn(struct loop_task *t);
 bool
 relay_pool_init(struct relay_pool *p, struct loop *l, struct counters *c, relay_end_cb *on_end)
 {
-	*p = (struct relay_pool){ .loop = l, .counters = c, .on_end = on_end, .buffer = malloc(RELAY_BUFFER_BYTES) };
+	*p = (struct relay_pool){ .loop = l, .counters = c, .on_end = on_end, .max_pipes = RELAY_PIPES_MAX, .buffer = malloc(RELAY_BUFFER_BYTES) };
 	list_init(&p->free_pipes);
 	list_init(&p->busy);
 	loop_task_init(&p->turn, on_turn);
@@ -48,13 +48,28 @@ pipe_close(struct relay_pool *p, struct pipe *pipe)
 }
 
 void
-relay_pool_free(struct relay_pool *p)
+relay_pool_bound(struct relay_pool *p, unsigned max_pipes)
+{
+	p->max_pipes = max_pipes < RELAY_PIPES_MAX ? max_pipes : RELAY_PIPES_MAX;
+}
+
+void
+relay_pool_shrink(struct relay_pool *p)
 {
 	struct list *node;
-	while (p->buffer != NULL && (node = list_take_first(&p->free_pipes)) != NULL)
+	while ((node = list_take_first(&p->free_pipes)) != NULL) {
+		p->n_free_pipes--;
 		pipe_close(p, LIST_OBJECT(node, struct pipe, link));
-	if (p->buffer != NULL)
+	}
+}
+
+void
+relay_pool_free(struct relay_pool *p)
+{
+	if (p->buffer != NULL) {
+		relay_pool_shrink(p);
 		loop_undefer(p->loop, &p->turn);
+	}
 	free(p->buffer);
 	p->buffer = NULL;
 }
@@ -90,7 +105,7 @@ pipe_take(struct relay_pool *p)
 		p->n_free_pipes--;
 		return LIST_OBJECT(node, struct pipe, link);
 	}
-	return p->n_pipes < RELAY_PIPES_MAX ? pipe_new(p) : NULL;
+	return p->n_pipes < p->max_pipes ? pipe_new(p) : NULL;
 }
 
 /* Only an empty pipe serves again: what is left in one belongs to a session that is gone. */

@@ -61,7 +61,7 @@ struct relay_pool {
 	struct counters *counters;
 	uint8_t *buffer;
 	struct list free_pipes;
-	unsigned n_pipes, n_free_pipes;
+	unsigned n_pipes, n_free_pipes, max_pipes;
 	atomic_uint_least64_t held_bytes;      /* of leftovers, all relays; read by others, too */
 	struct list busy;              /* relays with more to do */
 	uint64_t spent;                /* of turns, by all: bytes, or what costs as much */
@@ -69,6 +69,10 @@ struct relay_pool {
 };
 
 bool relay_pool_init(struct relay_pool *p, struct loop *l, struct counters *c, relay_end_cb *on_end) WARN_UNUSED;
+/** No more pipes than so many, RELAY_PIPES_MAX at most. */
+void relay_pool_bound(struct relay_pool *p, unsigned max_pipes);
+/** Descriptors are short: pipes that nobody uses are closed. */
+void relay_pool_shrink(struct relay_pool *p);
 void relay_pool_free(struct relay_pool *p);
 
 struct pipe;

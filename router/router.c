@@ -19,8 +19,9 @@
 #include "dns/resolver.h"
 #include "router/auth.h"
 #include "router/clients.h"
-#include "router/probe.h"
 #include "router/keepsake.h"
+#include "router/places.h"
+#include "router/probe.h"
 #include "router/publish.h"
 #include "router/takeover.h"
 #include "router/tell.h"
@@ -29,7 +30,7 @@
 #include "upstream/dialer.h"
 #include "upstream/health.h"
 
-enum { DESCRIPTORS_AT_START = 64, DESCRIPTORS_BESIDE = 1024, GSS_THREADS = 2, INITIATOR_THREADS = 4 };
+enum { DESCRIPTORS_AT_START = 64, GSS_THREADS = 2, INITIATOR_THREADS = 4 };
 
 static const int handled_signals[] = { SIGHUP, SIGTERM, SIGINT, SIGUSR2 };
 
@@ -408,27 +409,22 @@ count_descriptors(void)
 	return n;
 }
 
-/*
- * Two descriptors for each session, client's and upstream's. A quarter of what there is, if that is not more than
- * DESCRIPTORS_BESIDE, stays for look-ups, health checks, the API, pipes, a second address that is tried.
- */
-static unsigned
-places_for_sessions(void)
+static struct places
+places_here(unsigned n_workers)
 {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT_MAX)
-		return UINT_MAX;
-	unsigned all = (unsigned)limit.rlim_cur, used = count_descriptors();
-	unsigned left = all > used ? all - used : 0;
-	unsigned beside = left / 4 < DESCRIPTORS_BESIDE ? left / 4 : DESCRIPTORS_BESIDE;
-	unsigned places = (left - beside) / 2;
-	return places > 0 ? places : 1;
+		return places_deal(UINT_MAX, 0, n_workers);
+	return places_deal((unsigned)limit.rlim_cur, count_descriptors(), n_workers);
 }
 
 int
 router_run(struct control *c)
 {
-	c->shared.places = places_for_sessions();
+	struct places places = places_here(c->n_workers);
+	c->shared.places = places.sessions;
+	for (unsigned i = 0; i < c->n_workers; i++)
+		relay_pool_bound(&c->threads[i].worker->relays, places.pipes);
 	for (unsigned i = 0; i < c->n_workers; i++)
 		worker_use(c->threads[i].worker, revision_ref(c->revision));
 	publish_started(c);

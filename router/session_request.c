@@ -239,8 +239,8 @@ on_dialed(const struct dial_result *r, void *arg)
 	struct session *s = arg;
 	s->shake->dial = NULL;
 	keep_result(s, r);
-	if (r->verdict == VERDICT_INTERNAL)
-		spare_look(s->worker->shared, loop_now(s->worker->loop));
+	if (r->verdict == VERDICT_INTERNAL && !spare_look(s->worker->shared, loop_now(s->worker->loop)))
+		relay_pool_shrink(&s->worker->relays);
 	if (r->verdict != VERDICT_GRANTED) {
 		session_refuse(s, r->verdict);
 		return;

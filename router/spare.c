@@ -20,13 +20,15 @@ spare_note(struct shared *shared, uint64_t now_ms, int error)
 		atomic_store_explicit(&shared->short_ms, now_ms, memory_order_relaxed);
 }
 
-void
+bool
 spare_look(struct shared *shared, uint64_t now_ms)
 {
 	int fd = open_one();
-	if (fd < 0)
+	bool found = fd >= 0;
+	if (!found)
 		spare_note(shared, now_ms, errno);
 	spare_drop(&fd);
+	return found;
 }
 
 bool

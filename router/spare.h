@@ -20,8 +20,8 @@ enum { SPARE_NONE = -1, SPARE_SHORT_MS = 60000 };
 
 /** Any thread: error says that there are no descriptors (EMFILE, ENFILE); another one is none of our business. */
 void spare_note(struct shared *shared, uint64_t now_ms, int error);
-/** Something failed for want of resources: were it descriptors? */
-void spare_look(struct shared *shared, uint64_t now_ms);
+/** Something failed for want of resources: were it descriptors? False: there is none. */
+bool spare_look(struct shared *shared, uint64_t now_ms);
 /** Into *spare, SPARE_NONE where none is needed. False: there is none to be had, errno says why. */
 bool spare_take(struct shared *shared, uint64_t now_ms, int *spare) WARN_UNUSED;
 /** Lets it go; SPARE_NONE is fine, and is what is left. */

@@ -334,6 +334,37 @@ test_small_segments(void **state)
 	exchange(f, 10, 2000000);
 }
 
+/* Without a pipe bytes are copied; pipes that wait for the next flow go where descriptors are short. */
+static void
+test_pipes_are_bounded_and_given_up(void **state)
+{
+	struct fixture *f = *state;
+	relay_pool_bound(&f->pool, 0);
+	start(f, NULL, NULL);
+	struct sender upstream = { .fd = f->upstream, .n = 4 << 20 };
+	size_t got = 0;
+	for (int turn = 0; turn < 200000 && got < upstream.n; turn++) {
+		sender_step(&upstream);
+		loop_turn(f->loop, 0);
+		(void)receive(f->client, &got, SIZE_MAX);
+	}
+	assert_int_equal(got, upstream.n);
+	assert_int_equal(f->pool.n_pipes, 0);
+	relay_pool_bound(&f->pool, RELAY_PIPES_MAX + 1);
+	assert_int_equal(f->pool.max_pipes, RELAY_PIPES_MAX);
+	upstream.n *= 2;
+	for (int turn = 0; turn < 200000 && got < upstream.n; turn++) {
+		sender_step(&upstream);
+		loop_turn(f->loop, 0);
+		(void)receive(f->client, &got, SIZE_MAX);
+	}
+	assert_int_equal(got, upstream.n);
+	assert_true(f->pool.n_free_pipes > 0);
+	relay_pool_shrink(&f->pool);
+	assert_int_equal(f->pool.n_free_pipes, 0);
+	assert_int_equal(f->pool.n_pipes, 0);
+}
+
 /* The destination goes while the client still sends: what it said before is delivered. */
 static void
 test_writer_fails_but_the_answer_arrives(void **state)
@@ -459,6 +490,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_reset_of_the_client, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stalled_reader_goes_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_small_segments, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_pipes_are_bounded_and_given_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_writer_fails_but_the_answer_arrives, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bulk_gives_way, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_many_with_bulk_share_a_turn, set_up, tear_down),

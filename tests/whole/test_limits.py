@@ -195,6 +195,25 @@ def test_out_of_descriptors(run, serve):
     assert len(pauses) <= 2 and "Too many open files" in pauses[0]["error"]  # by either worker
 
 
+def test_pipes_take_no_sessions_descriptors(run, serve):
+    """Every session holds bytes that its client does not take, and wants a pipe for them: those that there is none for do without, and
+    there are as many sessions as there may be."""
+    target = serve(lambda conn, _: (h.recv_exactly(conn, 1), conn.sendall(bytes(8_000_000))))
+    router = run(h.policy(), prefix=[h.need("prlimit"), "--nofile=200:200"])
+    left, others, readers = 200 - len(router.links()), router.pipes(), []
+    for _ in range(left * 3 // 8 - 4):
+        c = socket.socket()
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        c.settimeout(h.DEADLINE * h.SLOW)
+        h.opened.append(c)
+        c.connect(("127.0.0.1", router.front))
+        c.sendall(h.socks4_request("127.0.0.1", target.port) + b"x")
+        assert h.recv_exactly(c, 9)[1] == 90, len(readers)
+        readers.append(c)
+        h.wait_until("its bytes to stand still", lambda: router.stats()["bytes"]["down"] > len(readers) * 20_000)
+    assert 0 < 2 * (router.pipes() - others) <= left // 8, others
+
+
 def leave_descriptors(router, n):
     """From now on it may have so many more than it has; it must be idle, but for what it keeps."""
     limit = len(router.links()) + n
