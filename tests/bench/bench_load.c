@@ -2,7 +2,8 @@
  * bench_load: the load generator's command line. tests/bench/lab.py calls it.
  *
  *   bench_load serve PORT [THREADS]
- *   bench_load MODE --to PORT [--socks5 PORT] [--threads N] [--connections N] [--bytes N] [--warm S] [--seconds S]
+ *   bench_load MODE --to PORT [--socks5 PORT] [--threads N] [--connections N] [--bytes N] [--rate N] [--warm S]
+ *              [--seconds S]
  *
  * All on 127.0.0.1. MODE: connect ask down duplex idle slow half. One JSON object on stdout at the end; "idle" and "slow" print
  * "ready" first, as soon as all connections are open. "idle" lasts until stdin ends.
@@ -194,7 +195,8 @@ static int
 usage(void)
 {
 	fputs("usage: bench_load serve PORT [THREADS]\n"
-	      "       bench_load MODE --to PORT [--socks5 PORT] [--threads N] [--connections N] [--bytes N] [--warm S] [--seconds S]\n"
+	      "       bench_load MODE --to PORT [--socks5 PORT] [--threads N] [--connections N] [--bytes N] [--rate N] [--warm S] "
+	      "[--seconds S]\n"
 	      "MODE: connect ask down duplex idle slow half\n", stderr);
 	return 2;
 }
@@ -216,7 +218,8 @@ parse(int argc, char **argv, struct load_options *o)
 		{ "to", required_argument, NULL, 't' },      { "socks5", required_argument, NULL, 's' },
 		{ "threads", required_argument, NULL, 'n' }, { "connections", required_argument, NULL, 'c' },
 		{ "bytes", required_argument, NULL, 'b' },   { "warm", required_argument, NULL, 'w' },
-		{ "seconds", required_argument, NULL, 'd' }, { NULL, 0, NULL, 0 },
+		{ "seconds", required_argument, NULL, 'd' }, { "rate", required_argument, NULL, 'r' },
+		{ NULL, 0, NULL, 0 },
 	};
 	for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
 		switch (option) {
@@ -225,6 +228,7 @@ parse(int argc, char **argv, struct load_options *o)
 		case 'n': o->threads = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'c': o->connections = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'b': o->bytes = (unsigned)strtoul(optarg, NULL, 10); break;
+		case 'r': o->rate = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'w': o->warm = strtod(optarg, NULL); break;
 		case 'd': o->seconds = strtod(optarg, NULL); break;
 		default: return false;

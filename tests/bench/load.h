@@ -36,6 +36,7 @@ struct load_options {
 	struct sockaddr_in to;
 	struct sockaddr_in proxy;      /* SOCKS5; sin_port 0: none */
 	unsigned threads, connections, bytes;
+	unsigned rate;                 /* LOAD_ASK: so many echoes a second are begun, by whoever is free; 0: each asks again at once */
 	double warm, seconds;
 };
 

@@ -30,6 +30,9 @@ struct crew {
 	struct client *clients;
 	unsigned n;
 	int epoll;
+	uint64_t due_ns, gap_ns;       /* with a rate: when the next echo is to begin, and how far apart they are; 0: none */
+	unsigned next;                 /* who may ask next, if free */
+	bool all_busy;                 /* nobody is: what is due waits for an answer */
 	char *memory;          /* what comes */
 	char *message;         /* what is sent */
 };
@@ -183,6 +186,10 @@ echoed(struct crew *w, struct client *c)
 		client_close(c);
 		return client_open(w, c);
 	case LOAD_ASK:
+		if (w->gap_ns > 0) {
+			c->step = STEP_STILL;
+			return true;
+		}
 		c->since_ns = now;
 		return send_message(w, c);
 	default:
@@ -298,6 +305,37 @@ look_at_the_clock(struct crew *w)
 	}
 }
 
+/* Whoever is free begins what is due. It counts from when it was due, so that waiting for somebody to be free is no time saved. */
+static void
+begin_what_is_due(struct crew *w)
+{
+	uint64_t now = load_now_ns();
+	for (unsigned tried = 0; w->due_ns <= now && tried < w->n; tried++) {
+		struct client *c = &w->clients[w->next++ % w->n];
+		if (c->step != STEP_STILL)
+			continue;
+		c->since_ns = w->due_ns;
+		w->due_ns += w->gap_ns;
+		tried = 0;
+		if (!send_message(w, c))
+			client_failed(w, c);
+	}
+	w->all_busy = w->due_ns <= now;
+}
+
+/* Until something comes, or the clock is to be looked at. */
+static int
+wait_events(const struct crew *w, struct epoll_event *ready)
+{
+	uint64_t ns = CLIENT_WAIT_MS * 1000000ull;
+	if (w->gap_ns > 0 && !w->all_busy) {
+		uint64_t now = load_now_ns(), left = w->due_ns > now ? w->due_ns - now : 0;
+		ns = left < ns ? left : ns;
+	}
+	const struct timespec at_most = { .tv_nsec = (long)ns };
+	return epoll_pwait2(w->epoll, ready, CLIENT_BATCH, &at_most, NULL);
+}
+
 /* Opens as many at a time as a listener's queue takes. */
 static void
 open_more(struct crew *w, unsigned *opened)
@@ -325,18 +363,22 @@ crew_init(struct crew *w)
 void
 load_run(const struct load_options *o, unsigned connections, struct load_found *out)
 {
-	struct crew w = { .o = o, .found = out, .n = connections };
+	struct crew w = { .o = o, .found = out, .n = connections, .due_ns = load_now_ns() };
+	if (o->rate > 0)
+		w.gap_ns = 1000000000ull * o->threads / o->rate;
 	struct epoll_event ready[CLIENT_BATCH];
 	unsigned opened = 0;
 	if (!crew_init(&w))
 		abort();
 	while (atomic_load_explicit(&load_phase, memory_order_relaxed) != LOAD_ENDED && out->errors < CLIENT_ERRORS_MAX) {
 		open_more(&w, &opened);
-		int n = epoll_wait(w.epoll, ready, CLIENT_BATCH, CLIENT_WAIT_MS);
+		int n = wait_events(&w, ready);
 		for (int i = 0; i < n; i++)
 			client_serve(&w, ready[i].data.ptr, ready[i].events);
 		if (o->mode == LOAD_SLOW || o->mode == LOAD_HALF)
 			look_at_the_clock(&w);
+		if (w.gap_ns > 0)
+			begin_what_is_due(&w);
 	}
 	for (unsigned i = 0; i < w.n; i++)
 		client_close(&w.clients[i]);
