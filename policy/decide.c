@@ -52,7 +52,7 @@ policy_decide(const struct policy *p, const struct policy_request *r, struct pol
 
 /* Does the rule meet the request whatever the destination? May it, with some? */
 static enum truth
-holds_for_any(const struct policy_rule *rule, struct match_view *v)
+matches_any(const struct policy_rule *rule, struct match_view *v)
 {
 	static const unsigned about_the_client = MATCH_LISTENER | MATCH_PROTOCOL | MATCH_COMMAND |
 						 MATCH_CLIENT_CIDR | MATCH_USER | MATCH_USERID;
@@ -62,7 +62,8 @@ holds_for_any(const struct policy_rule *rule, struct match_view *v)
 }
 
 bool
-policy_rejects_all(const struct policy *p, const struct policy_request *r)
+policy_every_route(const struct policy *p, const struct policy_request *r,
+		   bool (*holds)(const struct policy *p, struct policy_route route))
 {
 	static const struct endpoint nowhere;
 	struct policy_request request = *r;
@@ -70,12 +71,12 @@ policy_rejects_all(const struct policy *p, const struct policy_request *r)
 	request.to = &nowhere;
 	match_view_init(&view, p, &request, rule_index_key(p->index));
 	for (size_t i = 0; i < p->n_rules; i++) {
-		enum truth holds = holds_for_any(&p->rules[i], &view);
-		bool rejects = p->rules[i].route.kind == ROUTE_REJECT;
-		if (holds == TRUTH_YES || (holds == TRUTH_UNKNOWN && !rejects))
-			return rejects;
+		enum truth matches = matches_any(&p->rules[i], &view);
+		bool held = matches != TRUTH_NO && holds(p, p->rules[i].route);
+		if (matches == TRUTH_YES || (matches == TRUTH_UNKNOWN && !held))
+			return held;
 	}
-	return p->default_route.kind == ROUTE_REJECT;
+	return holds(p, p->default_route);
 }
 
 int

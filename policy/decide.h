@@ -57,10 +57,11 @@ void policy_decide(const struct policy *p, const struct policy_request *r,
 		   struct policy_decision *out);
 
 /**
- * Would every destination be rejected? r->to is not looked at. For UDP ASSOCIATE, which is asked for
- * before a destination is known; false where that can't be told without one.
+ * Does this hold for the route of every destination? r->to is not looked at. For UDP ASSOCIATE,
+ * which is asked for before a destination is known; false where that can't be told without one.
  */
-bool policy_rejects_all(const struct policy *p, const struct policy_request *r);
+bool policy_every_route(const struct policy *p, const struct policy_request *r,
+			bool (*holds)(const struct policy *p, struct policy_route route));
 
 /**
  * May this address be dialled for the name r->to? Every reject rule on ip_cidr or an ip set,

@@ -10,6 +10,7 @@
 #include "policy/decide.h"
 #include "router/association.h"
 #include "router/spare.h"
+#include "upstream/kinds.h"
 
 static void session_fill_policy_request(const struct session *s, const struct endpoint *client, struct policy_request *out);
 
@@ -45,16 +46,40 @@ session_tell_association(struct session *s, const struct endpoint *told)
 	return true;
 }
 
+static bool
+rejects(const struct policy *p, struct policy_route route)
+{
+	(void)p;
+	return route.kind == ROUTE_REJECT;
+}
+
+static bool
+carries_no_datagrams(const struct policy *p, struct policy_route route)
+{
+	return !kind_route_can(p, route, SOCKS_UDP);
+}
+
+/* Who could send nowhere is told at once. */
+static enum verdict
+judge_association(const struct session *s, const struct endpoint *client)
+{
+	struct policy_request request;
+	session_fill_policy_request(s, client, &request);
+	if (policy_every_route(session_policy(s), &request, rejects))
+		return VERDICT_REJECTED;
+	if (policy_every_route(session_policy(s), &request, carries_no_datagrams))
+		return VERDICT_UPSTREAM_NO_COMMAND;
+	return VERDICT_GRANTED;
+}
+
 static void
 session_associate(struct session *s)
 {
 	struct shake *sh = s->shake;
 	struct endpoint client = session_client(s), told;
-	struct policy_request request;
-	enum verdict why;
-	session_fill_policy_request(s, &client, &request);
-	if (policy_rejects_all(session_policy(s), &request)) {
-		session_refuse(s, VERDICT_REJECTED);
+	enum verdict why = judge_association(s, &client);
+	if (why != VERDICT_GRANTED) {
+		session_refuse(s, why);
 		return;
 	}
 	struct association_request q = {

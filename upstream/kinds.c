@@ -38,3 +38,44 @@ kind_can(const struct policy_upstream *u, enum socks_command command, bool last)
 		return true;
 	}
 }
+
+static bool way_can(const struct policy *p, struct policy_route route, enum socks_command command, bool last);
+
+static bool
+any_member_can(const struct policy *p, const struct policy_pool *pool, enum socks_command command, bool last)
+{
+	for (size_t i = 0; i < pool->n_members; i++)
+		if (way_can(p, pool->members[i].route, command, last))
+			return true;
+	return false;
+}
+
+static bool
+every_hop_can(const struct policy *p, const struct policy_chain *chain, enum socks_command command, bool last)
+{
+	for (size_t i = 0; i < chain->n_hops; i++)
+		if (!way_can(p, chain->hops[i], command, last && i + 1 == chain->n_hops))
+			return false;
+	return true;
+}
+
+static bool
+way_can(const struct policy *p, struct policy_route route, enum socks_command command, bool last)
+{
+	switch (route.kind) {
+	case ROUTE_UPSTREAM:
+		return kind_can(&p->upstreams[route.index], command, last);
+	case ROUTE_POOL:
+		return any_member_can(p, &p->pools[route.index], command, last);
+	case ROUTE_CHAIN:
+		return every_hop_can(p, &p->chains[route.index], command, last);
+	default:
+		return route.kind == ROUTE_DIRECT;
+	}
+}
+
+bool
+kind_route_can(const struct policy *p, struct policy_route route, enum socks_command command)
+{
+	return way_can(p, route, command, true);
+}

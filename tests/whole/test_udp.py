@@ -516,6 +516,21 @@ def test_members_that_cant_are_passed_over(run, serve):
     assert other.accepted == 0
 
 
+def test_no_association_where_no_route_carries_datagrams(run):
+    """By the kinds of upstreams; a rejected destination more makes no difference."""
+    port = h.free_port()
+    upstreams = [{"name": name, "url": f"{name}://127.0.0.1:{port}"} for name in ("http", "socks4", "socks5", "socks5+tls")]
+    routes = {"http": False, "socks4": False, "socks5+tls": False, "socks5": True, "none": False, "one": True, "by-http": False}
+    policy = h.policy(upstreams=upstreams, pools=[{"name": "none", "members": ["http", "socks4"]}, {"name": "one", "members": ["http", "socks5"]}],
+                      chains=[{"name": "by-http", "hops": ["http", "socks5"]}], rules=[{"match": {"port": [53]}, "route": "reject"}])
+    router = run(policy)
+    for route, can in routes.items():
+        router.reload({**policy, "default_route": route})
+        assert Association(router.front).rep == (0 if can else 7), route
+    router.reload({**policy, "rules": [{"match": {"port": [53]}, "route": "direct"}], "default_route": "http"})
+    assert Association(router.front).rep == 0
+
+
 @pytest.mark.parametrize("answer", [b"\x05\x07\x00\x01" + bytes(6), b"\x05\x02\x00\x01" + bytes(6), b""], ids=["says so", "forbids it", "hangs up"])
 def test_members_that_turn_out_not_to_are_passed_over(run, serve, answer):
     """The first datagram goes through already; they are not at fault, and no retry."""
