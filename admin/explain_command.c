@@ -1,12 +1,9 @@
 /*
  * explain_command: `sockroute explain`: asks a running router, or a policy's file with a fleet of
- * its own that nobody uses.
+ * its own that nobody uses, and looks names up as that policy says.
  */
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #include "admin/check.h"
 #include "admin/command.h"
@@ -15,6 +12,7 @@
 #include "admin/json.h"
 #include "admin/remote.h"
 #include "admin/table.h"
+#include "router/control.h"
 #include "upstream/fleet.h"
 
 enum { ADDRESSES_MAX = 64, PATH_MAX_BYTES = 8192 };
@@ -138,41 +136,6 @@ ask_router(const struct options *o)
 
 /* ---- a file ---- */
 
-static size_t
-add_address(struct endpoint *list, size_t n, const struct sockaddr *sa, socklen_t len)
-{
-	struct endpoint e;
-	endpoint_from_sockaddr(&e, sa, len);
-	for (size_t i = 0; i < n; i++)
-		if (endpoint_same_host(&list[i], &e))
-			return n;
-	if (n < ADDRESSES_MAX)
-		list[n++] = e;
-	return n;
-}
-
-/* dns.hosts of the policy, else this machine's own resolver. */
-static size_t
-look_up(const struct policy *p, const char *name, struct endpoint list[ADDRESSES_MAX])
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-	size_t n = 0;
-	for (size_t i = 0; i < p->dns.n_hosts; i++) {
-		const struct policy_dns_host *h = &p->dns.hosts[i];
-		if (strcmp(h->name, name) != 0)
-			continue;
-		for (; n < h->n_addrs && n < ADDRESSES_MAX; n++)
-			list[n] = h->addrs[n];
-		return n;
-	}
-	if (getaddrinfo(name, NULL, &hints, &found) != 0)
-		return 0;
-	for (const struct addrinfo *a = found; a != NULL; a = a->ai_next)
-		n = add_address(list, n, a->ai_addr, a->ai_addrlen);
-	freeaddrinfo(found);
-	return n;
-}
-
 static int
 explain_with(struct fleet *f, const struct options *o)
 {
@@ -188,7 +151,7 @@ explain_with(struct fleet *f, const struct options *o)
 		return usage_error("explain: %s", wrong);
 	if (explain_needs_addresses(&q, f)) {
 		addresses.asked = true;
-		addresses.n = look_up(fleet_policy(f), q.to.name, list);
+		addresses.n = control_resolve_alone(fleet_policy(f), q.to.name, list, ADDRESSES_MAX);
 	}
 	json_t *answer = explain_json(&q, f, &addresses);
 	if (answer == NULL)

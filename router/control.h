@@ -140,6 +140,11 @@ void control_drop_dns(struct control *c, const char *name /* NULL: all */, contr
 /** Looks a name up as a worker would, for explain. */
 typedef void control_resolve_cb(bool ok, const struct endpoint *addrs, size_t n, void *arg);
 void control_resolve(struct control *c, const char *name, control_resolve_cb *cb, void *arg);
+/**
+ * The same by the dns block of a policy that nobody serves, within its timeouts.connect as a session's look-up; waits for the end, in
+ * this thread. Returns how many addresses it has put into list; 0: none, for whatever reason.
+ */
+size_t control_resolve_alone(const struct policy *p, const char *name, struct endpoint *list, size_t cap);
 
 /* ---- the process ---- */
 

@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import subprocess
+import time
 
 import pytest
 
@@ -160,6 +161,37 @@ def test_explain_offline_is_what_the_api_says(guarded):
         online = sockroute("explain", *options, *guarded.options, "--json")
         assert offline[0] == online[0] == 0 and offline[2] == online[2] == ""
         assert json.loads(offline[1]) == json.loads(online[1])
+
+
+def explain(folder, policy, to):
+    path = folder / "explained.json"
+    path.write_text(json.dumps(policy))
+    code, out, err = sockroute("explain", "--to", to, "--config", path, "--json")
+    assert code == 0 and err == ""
+    return json.loads(out)
+
+
+def test_explain_offline_asks_the_policys_servers(folder, programs):
+    """As a running router would: servers by suffix, hosts before them, and the family that is wanted."""
+    main = programs.dnsmasq("--address=/target.test/192.0.2.1", "--address=/target.test/2001:db8::1")
+    corp = programs.dnsmasq("--address=/in.corp.test/192.0.2.2")
+    dns = {"servers": [main.address], "family": "ipv4_only", "hosts": {"here.test": ["192.0.2.3"]},
+           "rules": [{"domain_suffix": ["corp.test"], "servers": [corp.address]}]}
+    rules = [{"name": "two", "match": {"ip_cidr": ["192.0.2.2"]}, "resolve": True, "route": "reject"}]
+    for name, addresses, rule in ("target.test", ["192.0.2.1"], "default"), ("in.corp.test", ["192.0.2.2"], "two"), \
+            ("here.test", ["192.0.2.3"], "default"), ("none.test", [], "default"):
+        answer = explain(folder, h.policy(dns=dns, rules=rules), f"{name}:80")
+        assert [a["address"] for a in answer["addresses"]] == addresses and answer["rule"] == rule, name
+    assert set(main.queries()) == {("target.test", "A"), ("none.test", "A")} and set(corp.queries()) == {("in.corp.test", "A")}
+
+
+@pytest.mark.parametrize("bounds", [{"dns": {"timeout": "100ms", "attempts": 1}}, {"timeouts": {"connect": "100ms"}, "dns": {"timeout": "10m"}}])
+def test_explain_offline_waits_no_longer_than_the_policy_says(folder, started, bounds):
+    silent = started(h.NameServer(lambda name, qtype: None))
+    bounds["dns"]["servers"] = [silent.address]
+    before = time.monotonic()
+    assert explain(folder, h.policy(**bounds), "target.test:80")["addresses"] == []
+    assert time.monotonic() - before < 10 * h.SLOW and silent.queries
 
 
 def test_explain_for_people(guarded):
