@@ -433,14 +433,6 @@ def test_streams_go_to_the_process_that_takes_over(run, started):
         stop(heir)
 
 
-def test_a_heartbeat_shows_that_it_lives(run, started):
-    r, _ = with_pool(run, started)
-    s = Stream(r)
-    s.until("a heartbeat", lambda: s.comments == 2)
-    set_state(r, "a", "disabled")
-    s.wait(name="a")
-
-
 def test_idle_streams_cost_no_time(run, started):
     r, _ = with_pool(run, started)
     streams = [Stream(r) for _ in range(8)]

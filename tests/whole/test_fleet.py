@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import threading
-import time
 
 import pytest
 
@@ -110,11 +109,6 @@ def test_debians_proxies_in_one_pool(run, process, programs, folder, serve):
 
 # ---- members that misbehave ----
 
-def grants_slowly(conn, server):
-    time.sleep(0.05)
-    peers.named_upstream("slow")(conn, server)
-
-
 def grants_by_pieces(conn, server):
     """Every byte of its handshake comes alone."""
     peers.dribbles(says(GREETING, b"\x05\x00", REQUEST, b"\x05\x00\x00\x01" + bytes(6)))(conn, server)
@@ -123,7 +117,7 @@ def grants_by_pieces(conn, server):
 
 
 SOCKS5_FAILS = b"\x05\x01\x00\x01" + bytes(6)
-GOOD = {"slow": grants_slowly, "pieces": grants_by_pieces, "good": peers.named_upstream("good")}
+GOOD = {"other": peers.named_upstream("other"), "pieces": grants_by_pieces, "good": peers.named_upstream("good")}
 BAD = {
     "refuses": ("socks5", None),
     "hangs": ("socks5", says("silence")),

@@ -11,11 +11,11 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 
 import pytest
 
 import harness as h
+import peers
 
 numbers = itertools.count(2)
 
@@ -75,7 +75,7 @@ def identd(answer):
         for piece in [said] if isinstance(said, bytes) else said:
             conn.sendall(piece)
             if len(piece) == 1:
-                time.sleep(0.001)
+                peers.wait_taken(conn)
         conn.recv(1)
 
     return handler
