@@ -242,13 +242,31 @@ on_reversed(enum dns_error err, const char *name, void *arg)
 		session_refuse(s, err == DNS_TIMEOUT ? VERDICT_TIMEOUT : VERDICT_NAME_UNKNOWN);
 }
 
+/* The first address that was found and that the client's protocol can carry. NULL: there is none. */
+static const struct endpoint *
+address_to_tell(const struct session *s, const struct dial_result *r)
+{
+	const struct endpoint *found = r->n_addrs > 0 ? r->addrs : &r->bound;
+	size_t n = r->n_addrs > 0 ? r->n_addrs : 1;
+	for (size_t i = 0; i < n; i++)
+		if (!is_socks4(s) || found[i].kind == ENDPOINT_IPV4)
+			return &found[i];
+	return NULL;
+}
+
 /* The dialer has found the addresses here, or an upstream has said what it found. Of an address there is a name to look for. */
 static void
 session_found(struct session *s, const struct dial_result *r)
 {
 	struct shake *sh = s->shake;
 	if (r->n_addrs == 0 || s->facts->command == SOCKS_RESOLVE) {
-		session_tell(s, r->n_addrs > 0 ? &r->addrs[0] : &r->bound);
+		const struct endpoint *found = address_to_tell(s, r);
+		if (found != NULL) {
+			session_tell(s, found);
+		} else {
+			stream_close(&s->upstream);
+			session_refuse(s, VERDICT_NAME_UNKNOWN);
+		}
 		return;
 	}
 	session_enter(s, SESSION_RESOLVING);

@@ -118,6 +118,15 @@ allows(const struct socks_server *s, unsigned methods)
 	return (s->options.methods & methods) != 0;
 }
 
+/* Tor's extensions: of SOCKS4 and 4a, which can't carry a name back, only the one for an address. */
+static bool
+is_look_up(const struct socks_server *s)
+{
+	return s->options.tor_resolve &&
+	    (s->request.command == SOCKS_RESOLVE ||
+	    (s->request.command == SOCKS_RESOLVE_PTR && s->request.protocol == PROTOCOL_SOCKS5));
+}
+
 /* Only an address has a name to look for. */
 static enum shake_result
 take_look_up(struct socks_server *s, struct buffer *out)
@@ -133,8 +142,7 @@ static enum shake_result
 take_request(struct socks_server *s, struct buffer *out)
 {
 	uint8_t last = s->request.protocol == PROTOCOL_SOCKS5 ? SOCKS_UDP : SOCKS_BIND;
-	if (s->options.tor_resolve && s->request.protocol == PROTOCOL_SOCKS5 &&
-	    SOCKS_IS_LOOK_UP(s->request.command))
+	if (is_look_up(s))
 		return take_look_up(s, out);
 	if (s->request.command < SOCKS_CONNECT || s->request.command > last)
 		return refuse(s, VERDICT_COMMAND_UNKNOWN, out);

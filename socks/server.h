@@ -44,7 +44,7 @@ enum {
 
 struct socks_server_options {
 	unsigned protocols;            /* PROTOCOL_BIT()s that this listener speaks */
-	bool tor_resolve;              /* takes SOCKS_RESOLVE and SOCKS_RESOLVE_PTR, in SOCKS5 */
+	bool tor_resolve;              /* takes SOCKS_RESOLVE, and in SOCKS5 SOCKS_RESOLVE_PTR */
 	unsigned methods;      /* enum auth_method bits that it allows; strongest first is chosen */
 };
 

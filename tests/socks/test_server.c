@@ -630,7 +630,7 @@ test_asked_once(void **state)
 	}
 }
 
-/* Tor's look-ups: only where they are served, in SOCKS5, and the name only of an address. */
+/* Tor's look-ups: only where they are served; the name only of an address, and in SOCKS5. */
 static void
 test_look_ups(void **state)
 {
@@ -647,7 +647,10 @@ test_look_ups(void **state)
 		{ "RESOLVE, not served", "050100 05f00003 01 61 0000", false, SHAKE_BAD, VERDICT_COMMAND_UNKNOWN },
 		{ "RESOLVE_PTR, not served", "050100 05f10001 c0000201 0000", false, SHAKE_BAD, VERDICT_COMMAND_UNKNOWN },
 		{ "the next one", "050100 05f20003 01 61 0000", true, SHAKE_BAD, VERDICT_COMMAND_UNKNOWN },
-		{ "in SOCKS4", "04f00050 c0000201 00", true, SHAKE_BAD, VERDICT_COMMAND_UNKNOWN },
+		{ "in SOCKS4", "04f00050 c0000201 00", true, SHAKE_ASKED, VERDICT_GRANTED },
+		{ "in SOCKS4a", "04f00000 00000001 00 61 00", true, SHAKE_ASKED, VERDICT_GRANTED },
+		{ "in SOCKS4a, not served", "04f00000 00000001 00 61 00", false, SHAKE_BAD, VERDICT_COMMAND_UNKNOWN },
+		{ "RESOLVE_PTR in SOCKS4", "04f10050 c0000201 00", true, SHAKE_BAD, VERDICT_COMMAND_UNKNOWN },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -13,7 +13,7 @@ RESOLVE, PTR = 0xF0, 0xF1
 @pytest.fixture
 def dns(process, folder):
     return Programs(process, folder).dnsmasq(
-        "--host-record=six.test,2001:db8::6", "--host-record=one.test,192.0.2.1", "--address=/inner.test/10.0.0.7",
+        "--host-record=six.test,2001:db8::6", "--host-record=one.test,192.0.2.1", "--host-record=both.test,192.0.2.2,2001:db8::2", "--address=/inner.test/10.0.0.7",
         "--ptr-record=9.2.0.192.in-addr.arpa,nine.test")
 
 
@@ -86,11 +86,26 @@ def test_not_where_it_is_off(run, dns):
     assert dns.queries() == []
 
 
-def test_socks4_has_none(run, dns):
-    s = run(h.policy(front(), dns={"servers": [dns.address]}))
-    c, code = h.socks4(s.front, "127.0.0.1", 80, command=RESOLVE)
-    c.close()
-    assert code == 91
+def ask4(port, host, command=RESOLVE):
+    """CD and the address."""
+    with h.connect(port) as s:
+        s.sendall(h.socks4_request(host, 0, command))
+        answer = h.recv_exactly(s, 8)
+        assert answer[0] == 0 and answer[2:4] == b"\0\0" and s.recv(1) == b""
+    return answer[1], socket.inet_ntoa(answer[4:])
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_socks4_is_told_ipv4_addresses(run, dns, through):
+    s = run(h.policy(front(protocols=["socks4", "socks4a", "socks5"]), dns={"servers": [dns.address]}))
+    if through:
+        s = run(h.policy(front(protocols=["socks4", "socks4a"]), default_route="up", upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{s.front}"}]))
+    assert ask4(s.front, "one.test") == (90, "192.0.2.1")
+    if not through:  # an upstream tells one address, of whatever kind
+        assert ask4(s.front, "both.test") == (90, "192.0.2.2")
+    assert ask4(s.front, "192.0.2.77") == (90, "192.0.2.77")
+    for host, command in ("six.test", RESOLVE), ("gone.test", RESOLVE), ("192.0.2.9", PTR):
+        assert ask4(s.front, host, command) == (91, "0.0.0.0")
 
 
 def test_an_upstream_that_has_no_such_command(run, dns):
