@@ -66,17 +66,19 @@ is_word(struct part p, const char *word)
 	return p.len == strlen(word) && strncasecmp(p.text, word, p.len) == 0;
 }
 
+/* False: this is no user id. One that none of ours can have (too long, with a blank) names nobody. */
 static bool
-keep_user(struct part p, char *out)
+keep_user(struct part p, struct ident_answer *answer)
 {
-	if (p.len == 0 || p.len > IDENT_USER_MAX)
-		return false;
-	for (size_t i = 0; i < p.len; i++)
-		if ((unsigned char)p.text[i] <= 0x20 || p.text[i] == 0x7f)
+	answer->found = p.len <= IDENT_USER_MAX;
+	for (size_t i = 0; i < p.len; i++) {
+		if (((unsigned char)p.text[i] < 0x20 && p.text[i] != '\t') || p.text[i] == 0x7f)
 			return false;
-	memcpy(out, p.text, p.len);
-	out[p.len] = '\0';
-	return true;
+		answer->found &= !is_blank(p.text[i]);
+	}
+	if (answer->found)
+		memcpy(answer->user, p.text, p.len);
+	return p.len > 0;
 }
 
 /* THEIRS , OURS : USERID : SYSTEM : USER   or   THEIRS , OURS : ERROR : WHY. A user id may hold
@@ -92,7 +94,7 @@ read_line(struct part line, struct ident_ports ports, struct ident_answer *answe
 	answer->found = is_word(kind, "USERID");
 	if (!answer->found)
 		return is_word(kind, "ERROR");
-	return take_part(&line, ':', &system) && keep_user(trim(line.text, line.len), answer->user);
+	return take_part(&line, ':', &system) && keep_user(trim(line.text, line.len), answer);
 }
 
 enum parse_result

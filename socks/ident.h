@@ -28,7 +28,7 @@ struct ident_ports {
 };
 
 struct ident_answer {
-	bool found; /* USERID; false: ERROR, whichever */
+	bool found; /* USERID; false: ERROR, whichever, or a user id that none of ours can have */
 	char user[IDENT_USER_MAX +
 		  1]; /* where found: 1 byte or more, none of them a space or control byte */
 };

@@ -127,6 +127,8 @@ def test_who_socks4_says_and_who_identd_says(run, serve, script, host, user, cla
 @pytest.mark.parametrize("what,answer,want,timeout", [
     ("error", lambda t, o: b"%d,%d:ERROR:HIDDEN-USER\r\n" % (t, o), (93, 2, 403), "1m"),
     ("another user", named(b"mallory"), (93, 2, 403), "1m"),
+    ("a user of two words", named(b"bob smith"), (93, 2, 403), "1m"),
+    ("a user that nobody can be", named(b"b" * 512), (93, 2, 403), "1m"),
     ("other ports", lambda t, o: b"%d,%d:USERID:UNIX:bob\r\n" % (t + 1, o), (92, 2, 403), "1m"),
     ("no end", lambda t, o: b"x" * 70000, (92, 2, 403), "1m"),
     ("garbage", lambda t, o: b"\x00\xff\r\n", (92, 2, 403), "1m"),
