@@ -26,6 +26,7 @@ BARE = os.path.abspath(os.environ.get("BENCH_BARE", "tests/bench/bench_bare"))
 LOAD_BEFORE = float(os.environ.get("BENCH_LOAD_BEFORE", os.getloadavg()[0]))
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = len(os.sched_getaffinity(0))
+SESSIONS = 100000                      # idle ones, where so many descriptors can be had
 TARGET, PROXY, UPSTREAM, ADMIN = 7100, 7200, 7300, 7400
 WAIT = 20.0
 FAST_OPEN = str(1 | 2 | 0x400)         # clients, servers, and all listeners are such: with cookies, as it is used between hosts
@@ -43,8 +44,7 @@ def enter_namespace():
                        ("core/somaxconn", "4096"), ("ipv4/tcp_fastopen", FAST_OPEN)):
         with contextlib.suppress(OSError):
             pathlib.Path("/proc/sys/net", key).write_text(value)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptors()
     # Killed from outside by SIGTERM, it still runs what is in `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 
@@ -56,11 +56,23 @@ def fast_opened():
     return counted["TCPFastOpenActive"], counted["TCPFastOpenPassive"]
 
 
-def most_sessions():
-    """How many sessions one process can hold: two descriptors each. sockroute keeps up to 1024 for other things; 150 more sessions
-    are left to those that are measured beside idle ones."""
+KEPT, BESIDE = 1024, 150               # descriptors that sockroute keeps for other things; sessions measured beside idle ones
+
+
+def raise_descriptors():
+    """To what SESSIONS take, where that is allowed; else to the most that is."""
+    enough = 2 * (SESSIONS + BESIDE) + KEPT
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return (hard - min(hard // 4, 1024) - 300) // 2
+    for limit in (max(enough, hard), hard):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return
+
+
+def most_sessions():
+    """How many sessions one process can hold: two descriptors each."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return min(SESSIONS, (hard - min(hard // 4, KEPT) - 2 * BESIDE) // 2)
 
 
 def find(program):

@@ -23,13 +23,14 @@ enum load_mode {
 	LOAD_ASK,              /* echo after echo on open connections */
 	LOAD_DOWN,             /* a stream from the target on each */
 	LOAD_DUPLEX,           /* and one towards it */
-	LOAD_IDLE,             /* open, one echo, then silence until stdin ends */
+	LOAD_IDLE,             /* open, one echo, then silence until stdin ends; every LOAD_ADDRESS_USERS from and to another of 127.0.0.x,
+	                          as one has some 60,000 ports */
 	LOAD_SLOW,             /* a stream of which one byte a second is taken */
 	LOAD_HALF,             /* one byte of a handshake, held for about LOAD_HOLD_MS, then the next client */
 	LOAD_MODES
 };
 
-enum { LOAD_BULK_BYTES = 256 << 10, LOAD_MESSAGE_MAX = 64 << 10, LOAD_HOLD_MS = 500 };
+enum { LOAD_BULK_BYTES = 256 << 10, LOAD_MESSAGE_MAX = 64 << 10, LOAD_HOLD_MS = 500, LOAD_ADDRESS_USERS = 20000 };
 
 struct load_options {
 	enum load_mode mode;
@@ -54,7 +55,7 @@ enum load_phase { LOAD_WARMING, LOAD_MEASURING, LOAD_ENDED };
 extern atomic_int load_phase;
 extern atomic_uint load_ready;         /* connections that are open and through their handshake */
 
-/** Serves on 127.0.0.1:port with so many threads, until killed. False: the port is taken. */
+/** Serves on a port of any address with so many threads, until killed. False: the port is taken. */
 bool load_serve(uint16_t port, unsigned threads);
 /** One client thread's share: runs until load_phase is LOAD_ENDED. */
 void load_run(const struct load_options *o, unsigned connections, struct load_found *out);

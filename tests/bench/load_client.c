@@ -103,11 +103,20 @@ send_greeting(struct client *c)
 	return say(c, greeting, sizeof greeting);
 }
 
+/* Which of 127.0.0.x a client is at and goes to. */
+static struct in_addr
+address_of(const struct crew *w, const struct client *c)
+{
+	uint32_t at = w->o->mode == LOAD_IDLE ? (uint32_t)(c - w->clients) * w->o->threads / LOAD_ADDRESS_USERS : 0;
+	return (struct in_addr){ htonl(INADDR_LOOPBACK + at) };
+}
+
 static bool
 send_request(struct crew *w, struct client *c)
 {
+	const struct in_addr to = address_of(w, c);
 	uint8_t request[10] = { 5, 1, 0, 1 };
-	memcpy(request + 4, &w->o->to.sin_addr, 4);
+	memcpy(request + 4, &to, 4);
 	memcpy(request + 8, &w->o->to.sin_port, 2);
 	c->step = STEP_REPLY;
 	return w->memory[1] == 0 && say(c, request, sizeof request);
@@ -276,6 +285,11 @@ client_open(struct crew *w, struct client *c)
 	c->since_ns = load_now_ns();
 	w->found->opened++;
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	const struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr = address_of(w, c) };
+	if (from.sin_addr.s_addr != htonl(INADDR_LOOPBACK)) {
+		(void)setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+		(void)bind(c->fd, (const struct sockaddr *)&from, sizeof from);
+	}
 	struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c };
 	if (connect(c->fd, (const struct sockaddr *)at, sizeof *at) != 0 && errno != EINPROGRESS) {
 		client_close(c);

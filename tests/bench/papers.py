@@ -58,7 +58,8 @@ either ("apart", "paced"); what a full machine does to them shows where all shar
 
 ## What grows with what
 
-`make bench-scale`.
+`make bench-scale`. Sessions are up to 100,000, or as many as the limit of descriptors allows. What idle ones take is that of the whole
+process, with the first sessions that it ever had.
 
 ```
 {scale}

@@ -5,6 +5,9 @@ Rows: open idle sessions, rules, domains in a set, upstreams in a pool, listener
 turn: noise only adds. CPU is the process's, over the run. A row that costs more than LIMIT times the first row of its block is a defect
 (nothing here may grow faster than the logarithm of its size, which is less than that); the exit status says so.
 
+Beside that: what idle sessions take while nothing happens, in user memory and in system calls, which the whole process makes to watch
+itself and no session adds to.
+
   make bench-scale BENCH="--reps 5 --seconds 1 --block rules"
 """
 import argparse
@@ -12,9 +15,12 @@ import sys
 import time
 
 import lab
+import syscalls
 from lab import PROXY, UPSTREAM, Held, Lab, load, policy, show, table
 
 LIMIT = 1.3
+IDLE_KB, IDLE_CALLS = 0.8, 10          # at most: of a session; a second, more than without sessions
+WATCHED = 5.0                          # seconds
 SPARE_PORT = 8000                      # of listeners that nobody asks
 
 
@@ -81,6 +87,34 @@ def measure(row, seconds):
         return connect, echo, memory
 
 
+def quiet(sessions):
+    """A process that nobody asks for anything: kB of a session, calls a second (None: strace can't attach)."""
+    with Lab() as here:
+        here.target()
+        router = here.sockroute(policy())
+        load("connect", socks5=PROXY, connections=32, seconds=0.2)
+        before = router.memory_kb()
+        held = Held("idle", socks5=PROXY, connections=sessions) if sessions else None
+        try:
+            time.sleep(1.5)            # what opening them took goes back to the system
+            kb = (router.memory_kb() - before) / sessions if sessions else None
+            calls = syscalls.count_calls(router.pid, lambda: time.sleep(WATCHED), here.folder / "calls")
+        finally:
+            if held:
+                held.__exit__()
+        return kb, None if calls is None else sum(calls.values()) / WATCHED
+
+
+def tell_quiet():
+    """True where an idle session takes no more than it may."""
+    n = lab.most_sessions()
+    (_, without), (kb, calls) = quiet(0), quiet(n)
+    fine = kb <= IDLE_KB and (calls is None or calls <= without + IDLE_CALLS)
+    print(f"\n{n} idle sessions, nothing happens: {kb:.2f} kB of user memory each; {show(calls)} system calls a second of the process, "
+          f"{show(without)} without them: {'ok' if fine else 'TOO MUCH'}")
+    return fine
+
+
 def least(taken):
     return [min(column) for column in zip(*taken)]
 
@@ -114,7 +148,9 @@ def main():
                   flush=True)
     print(f"\n{lab.machine()}; least of {args.reps}, {args.seconds} s each")
     fine = tell(chosen)
-    print("passed: nothing grows" if fine else f"FAILED: more than {LIMIT} times the first row of its block")
+    if not args.block or "idle sessions" in args.block.split(","):
+        fine = tell_quiet() and fine
+    print("passed: nothing grows" if fine else f"FAILED: more than {LIMIT} times the first row of its block, or an idle session takes too much")
     return 0 if fine else 1
 
 
