@@ -22,17 +22,22 @@
 enum {
 	SEGMENTS_BYTES_MAX = 65000,    /* of one message to be cut: an IP packet less its headers */
 	SOCKET_BUFFER = 1 << 20,
-};
-
-struct udp_memory {
-	uint8_t in[UDP_BATCH][UDP_PAYLOAD_MAX];
-	uint8_t headers[UDP_BATCH][UDP_HEADERS_MAX];   /* of what is noted */
+	COPY_MAX = 2048,               /* a payload that is copied behind its headers: a piece more for the kernel costs more */
+	OUT_BYTES = UDP_BATCH * (UDP_HEADERS_MAX + COPY_MAX),
 };
 
 /* Room for the one thing that is said beside a message: the length of its datagrams. */
 union control {
 	struct cmsghdr align;
 	uint8_t bytes[CMSG_SPACE(sizeof(int))];
+};
+
+struct udp_memory {
+	struct mmsghdr messages[UDP_BATCH];    /* as recvmmsg wants them: what a call changes is set back behind it */
+	struct iovec pieces[UDP_BATCH];
+	union control control[UDP_BATCH];
+	uint8_t out[OUT_BYTES];        /* headers and copied payloads of what is noted, one behind the other */
+	uint8_t in[UDP_BATCH][UDP_PAYLOAD_MAX];
 };
 
 /* ---- pool ---- */
@@ -50,12 +55,32 @@ udp_pool_free(struct udp_pool *p)
 	p->memory = NULL;
 }
 
+/* Room for what recvmmsg tells of a message, as it must be before each call. */
+static void
+give_room(struct msghdr *m)
+{
+	m->msg_namelen = sizeof(struct sockaddr_storage);
+	m->msg_controllen = sizeof(union control);
+}
+
 bool
 udp_pool_ready(struct udp_pool *p)
 {
-	if (p->memory == NULL)
-		p->memory = malloc(sizeof *p->memory);
-	return p->memory != NULL;
+	struct udp_memory *m = p->memory;
+	if (m != NULL)
+		return true;
+	if ((m = malloc(sizeof *m)) == NULL)
+		return false;
+	for (unsigned i = 0; i < UDP_BATCH; i++) {
+		m->pieces[i] = (struct iovec){ m->in[i], UDP_PAYLOAD_MAX };
+		m->messages[i].msg_hdr = (struct msghdr){ .msg_name = &p->in[i].from.ss,
+							  .msg_iov = &m->pieces[i],
+							  .msg_iovlen = 1,
+							  .msg_control = &m->control[i] };
+		give_room(&m->messages[i].msg_hdr);
+	}
+	p->memory = m;
+	return true;
 }
 
 uint8_t *
@@ -167,22 +192,13 @@ take_message(struct udp_pool *p, struct mmsghdr *m)
 void
 udp_receive(struct udp_pool *p, struct udp_socket *s)
 {
-	struct mmsghdr messages[UDP_BATCH];
-	struct iovec pieces[UDP_BATCH];
-	union control control[UDP_BATCH];
-	for (unsigned i = 0; i < UDP_BATCH; i++) {
-		pieces[i] = (struct iovec){ p->memory->in[i], UDP_PAYLOAD_MAX };
-		messages[i].msg_hdr = (struct msghdr){ .msg_name = &p->in[i].from.ss,
-						       .msg_namelen = sizeof p->in[i].from.ss,
-						       .msg_iov = &pieces[i],
-						       .msg_iovlen = 1,
-						       .msg_control = &control[i],
-						       .msg_controllen = sizeof control[i].bytes };
-	}
+	struct mmsghdr *messages = p->memory->messages;
 	int n = recvmmsg(s->fd, messages, UDP_BATCH, MSG_DONTWAIT, NULL);
 	p->n_in = p->at_in = 0;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		take_message(p, &messages[i]);
+		give_room(&messages[i].msg_hdr);
+	}
 }
 
 bool
@@ -265,16 +281,15 @@ ask_to_cut(struct run *r, struct msghdr *m, size_t len)
 	memcpy(CMSG_DATA(c), &segment, sizeof segment);
 }
 
-/* Its pieces, where it is one or two: the headers and the payload. */
-static unsigned
-make_pieces(const struct udp_pool *p, unsigned at, struct iovec *pieces)
+/* Adds bytes to a message: to its last piece, where they lie behind it. */
+static void
+add_piece(struct msghdr *m, const uint8_t *bytes, size_t len)
 {
-	const struct udp_noted *d = &p->out[at];
-	unsigned n = 0;
-	if (d->headers_len > 0)
-		pieces[n++] = (struct iovec){ p->memory->headers[at], d->headers_len };
-	pieces[n++] = (struct iovec){ (void *)(uintptr_t)d->payload, d->len - d->headers_len };
-	return n;
+	struct iovec *last = m->msg_iovlen > 0 ? &m->msg_iov[m->msg_iovlen - 1] : NULL;
+	if (last != NULL && (const uint8_t *)last->iov_base + last->iov_len == bytes)
+		last->iov_len += len;
+	else
+		m->msg_iov[m->msg_iovlen++] = (struct iovec){ (void *)(uintptr_t)bytes, len };
 }
 
 /* What is noted from `first` on, as messages. Returns how many there are. */
@@ -287,9 +302,14 @@ make_messages(struct udp_pool *p, unsigned first, struct run *runs, struct mmsgh
 		runs[n].first = at;
 		runs[n].n = run_length(p, at);
 		*m = (struct msghdr){ .msg_iov = &pieces[n_pieces] };
-		for (unsigned i = at; i < at + runs[n].n; i++)
-			n_pieces += make_pieces(p, i, &pieces[n_pieces]);
-		m->msg_iovlen = (size_t)(&pieces[n_pieces] - m->msg_iov);
+		for (unsigned i = at; i < at + runs[n].n; i++) {
+			const struct udp_noted *d = &p->out[i];
+			if (d->copied_len > 0)
+				add_piece(m, d->copied, d->copied_len);
+			if (d->len > d->copied_len)
+				add_piece(m, d->rest, d->len - d->copied_len);
+		}
+		n_pieces += (unsigned)m->msg_iovlen;
 		if (p->out[at].to.len > 0) {
 			m->msg_name = &p->out[at].to.ss;
 			m->msg_namelen = p->out[at].to.len;
@@ -353,6 +373,15 @@ udp_flush(struct udp_pool *p)
 	for (unsigned at = 0; at < p->n_out;)
 		at = flush_from(p, at);
 	p->n_out = 0;
+	p->out_len = 0;
+}
+
+static uint8_t *
+append(uint8_t *at, const uint8_t *bytes, size_t len)
+{
+	if (len > 0)
+		memcpy(at, bytes, len);
+	return at + len;
 }
 
 void
@@ -361,17 +390,19 @@ udp_send(struct udp_pool *p, struct udp_socket *s, const struct udp_parcel *d, c
 	if (p->n_out == UDP_BATCH || (p->n_out > 0 && (p->out_socket != s || p->out_counter != sent)))
 		udp_flush(p);
 	struct udp_noted *out = &p->out[p->n_out];
-	uint8_t *headers = p->memory->headers[p->n_out];
+	uint8_t *at = p->memory->out + p->out_len;
 	assert(d->prefix_len + d->header_len <= UDP_HEADERS_MAX);
-	if (d->prefix_len > 0)
-		memcpy(headers, d->prefix, d->prefix_len);
-	if (d->header_len > 0)
-		memcpy(headers + d->prefix_len, d->header, d->header_len);
-	out->payload = d->payload;
-	out->headers_len = d->prefix_len + d->header_len;
-	out->len = out->headers_len + d->payload_len;
+	out->copied = at;
+	at = append(at, d->prefix, d->prefix_len);
+	at = append(at, d->header, d->header_len);
+	if (d->payload_len <= COPY_MAX)
+		at = append(at, d->payload, d->payload_len);
+	out->copied_len = (size_t)(at - out->copied);
+	out->rest = d->payload;
+	out->len = d->prefix_len + d->header_len + d->payload_len;
 	memcpy(&out->to.ss, &to->ss, to->len);
 	out->to.len = to->len;
+	p->out_len += out->copied_len;
 	p->out_socket = s;
 	p->out_counter = sent;
 	p->n_out++;

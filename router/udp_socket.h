@@ -4,8 +4,8 @@
  * (UDP_GRO), for it is calls and trips through the kernel that cost.
  *
  * One batch is under way at a time in a worker. Its datagrams lie in the pool, one behind the other where they came as one message;
- * what is to be sent is noted, not copied, but for its headers, and goes out with udp_flush, which must come before the next
- * udp_receive.
+ * what is to be sent is noted and goes out with udp_flush, which must come before the next udp_receive. Headers are copied, and short
+ * payloads behind them, so that a run is one piece for the kernel; long payloads are not.
  *
  * No error ends anything: what can't be sent is dropped and counted, ICMP's answers are read off and forgotten.
  */
@@ -60,8 +60,8 @@ struct udp_message {
 
 /* As it goes to the kernel. */
 struct udp_noted {
-	const uint8_t *payload;
-	size_t headers_len, len;       /* of all: headers and payload */
+	const uint8_t *copied, *rest;  /* headers, and the payload where it is short; else the payload */
+	size_t copied_len, len;        /* len: of both */
 	struct udp_address to;
 };
 
@@ -87,6 +87,7 @@ struct udp_pool {
 	enum counter out_counter;
 	struct udp_noted out[UDP_BATCH];
 	unsigned n_out;
+	size_t out_len;                /* bytes copied */
 	size_t lent;                   /* bytes of blocks */
 };
 

@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SEGMENT = 103, GRO = 104, LENGTH_MAX = 1500 };   /* linux/udp.h */
+enum { SEGMENT = 103, GRO = 104, LENGTH_MAX = 4000 };   /* linux/udp.h */
 
 /* Two sockets that are each other's peers, and a third that is nobody's. */
 struct fixture {
@@ -164,6 +164,19 @@ test_a_medley(void **state)
 	assert_int_equal(counter_get(&((struct fixture *)*state)->counters, COUNTER_UDP_DROPPED_FULL), 0);
 }
 
+/* Payloads that are copied behind their headers beside those that are too long for it, in runs and alone. */
+static void
+test_long_ones(void **state)
+{
+	size_t lengths[40];
+	for (unsigned i = 0; i < 40; i++)
+		lengths[i] = i < 12 ? 3000 : i < 24 ? 2044 + i : i < 36 ? 2053 : 4000;
+	send_all(*state, lengths, 40);
+	unsigned messages = check_arrivals(*state, lengths, 40);
+	if (kernel_puts_together())
+		assert_true(messages < 20);
+}
+
 /* A client that has its datagrams cut by the kernel itself. */
 static void
 test_a_run_of_a_stranger(void **state)
@@ -254,6 +267,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_runs, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_medley, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_long_ones, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_run_of_a_stranger, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_senders, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_the_kernel_refuses, set_up, tear_down),
