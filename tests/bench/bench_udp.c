@@ -2,12 +2,13 @@
  * bench_udp: the load generator for datagrams: an echo, and clients that keep a window of datagrams on their way through SOCKS5
  * associations. tests/bench/udp.py calls it.
  *
- *   bench_udp serve PORT [THREADS]
+ *   bench_udp serve PORT [--runs]
  *   bench_udp echo --to PORT [--socks5 PORT] [--threads N] [--associations N] [--window N] [--bytes N] [--warm S] [--seconds S] [--runs]
  *
  * With --runs a client hands what fills its window to the kernel as one message, which the kernel cuts (UDP_SEGMENT), as programs
- * that speak QUIC do; without it each datagram by itself. Both ends take what the kernel has put together (UDP_GRO), and the echo
- * answers a message as it came, so that on either side of a proxy that sends runs there are runs.
+ * that speak QUIC do; both ends take what the kernel has put together (UDP_GRO), and the echo answers a message as it came, so that
+ * on either side of a proxy that sends runs there are runs. Without it both ends know of datagrams alone: they send and get each by
+ * itself, whatever the proxy does. The echo is one thread.
  *
  * All on 127.0.0.1. One JSON object on stdout: echoes in the measured time, echoes in all, datagrams lost, latencies. A window that
  * has brought nothing for LOST_MS counts as lost and is filled again.
@@ -41,7 +42,6 @@
 enum { BATCH = 32, BYTES_MAX = 2048, HEADER = 10, LOST_MS = 100, THREADS_MAX = 16, STAMP = 16, MICROS_MAX = 100000, MESSAGE_MAX = 65536 };
 
 struct options {
-	bool runs;
 	uint16_t to, socks5;
 	unsigned threads, associations, window, bytes;
 	double warm, seconds;
@@ -73,6 +73,7 @@ struct client {
 	uint32_t micros[MICROS_MAX];           /* echoes by latency */
 };
 
+static bool with_runs;
 static atomic_int measuring, ended;
 static atomic_uint ready;
 
@@ -107,7 +108,7 @@ open_socket(int type)
 		give_up("socket");
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large) != 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof large);
-	if (type == SOCK_DGRAM)
+	if (type == SOCK_DGRAM && with_runs)
 		(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
 	return fd;
 }
@@ -176,9 +177,8 @@ serve(void *arg)
 {
 	struct batch *b = calloc(1, sizeof *b);
 	struct sockaddr_in at = at_port((uint16_t)(uintptr_t)arg);
-	int fd = open_socket(SOCK_DGRAM), on = 1;
-	if (b == NULL || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof at) != 0)
+	int fd = open_socket(SOCK_DGRAM);
+	if (b == NULL || bind(fd, (struct sockaddr *)&at, sizeof at) != 0)
 		give_up("serve");
 	for (;;) {
 		reset(b);
@@ -190,16 +190,14 @@ serve(void *arg)
 
 /* Answers TCP connections too, by closing them: so one can see that it is there. */
 static int
-run_server(uint16_t port, unsigned threads)
+run_server(uint16_t port)
 {
 	struct sockaddr_in at = at_port(port);
 	int fd = open_socket(SOCK_STREAM), on = 1;
+	pthread_t t;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	for (unsigned i = 0; i < threads; i++) {
-		pthread_t t;
-		if (pthread_create(&t, NULL, serve, (void *)(uintptr_t)port) != 0)
-			give_up("thread");
-	}
+	if (pthread_create(&t, NULL, serve, (void *)(uintptr_t)port) != 0)
+		give_up("thread");
 	if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 8) != 0)
 		give_up("listen");
 	for (;;)
@@ -283,7 +281,7 @@ fill(struct client *c, struct association *a, struct batch *b)
 {
 	while (a->on_the_way < c->o->window) {
 		unsigned n = c->o->window - a->on_the_way < BATCH ? c->o->window - a->on_the_way : BATCH;
-		unsigned sent = c->o->runs ? send_run(c, a, b, n) : send_each(c, a, b, n);
+		unsigned sent = with_runs ? send_run(c, a, b, n) : send_each(c, a, b, n);
 		if (sent == 0)
 			return;
 		a->on_the_way += sent;
@@ -457,8 +455,7 @@ main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct options o = { .threads = 1, .associations = 1, .window = 16, .bytes = 64, .warm = 0.3, .seconds = 1 };
-	if (argc >= 3 && strcmp(argv[1], "serve") == 0)
-		return run_server((uint16_t)number(argv[2], 1, 65535), argc > 3 ? number(argv[3], 1, THREADS_MAX) : 1);
+	const char *served_port = argc >= 3 && strcmp(argv[1], "serve") == 0 ? argv[2] : NULL;
 	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
 		switch (c) {
 		case 't': o.to = (uint16_t)number(optarg, 1, 65535); break;
@@ -469,9 +466,9 @@ main(int argc, char **argv)
 		case 'b': o.bytes = number(optarg, STAMP, BYTES_MAX); break;
 		case 'W': o.warm = strtod(optarg, NULL); break;
 		case 'S': o.seconds = strtod(optarg, NULL); break;
-		case 'r': o.runs = true; break;
+		case 'r': with_runs = true; break;
 		default: return 2;
 		}
 	}
-	return run_clients(&o);
+	return served_port != NULL ? run_server((uint16_t)number(served_port, 1, 65535)) : run_clients(&o);
 }
