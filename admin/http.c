@@ -195,7 +195,7 @@ on_log(void *arg, const char *fmt, va_list args)
 }
 
 static int
-open_socket(const struct endpoint *listen_at)
+open_socket(const struct endpoint *listen_at, bool beside)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = endpoint_to_sockaddr(listen_at, &ss);
@@ -203,6 +203,7 @@ open_socket(const struct endpoint *listen_at)
 	if (fd < 0)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+	    (!beside || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
 	    (ss.ss_family != AF_INET6 ||
 	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
 	    bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, 128) == 0)
@@ -214,13 +215,13 @@ open_socket(const struct endpoint *listen_at)
 }
 
 struct admin *
-admin_start(struct control *c, const struct endpoint *listen_at, int inherited, char *why,
+admin_start(struct control *c, const struct endpoint *listen_at, int inherited, bool beside, char *why,
 	    size_t cap)
 {
 	char at[ENDPOINT_TEXT_MAX];
 	struct admin *a = calloc(1, sizeof *a);
 	struct event_feed *feed = a != NULL ? event_feed_new(c) : NULL;
-	int fd = feed == NULL || inherited >= 0 ? inherited : open_socket(listen_at);
+	int fd = feed == NULL || inherited >= 0 ? inherited : open_socket(listen_at, beside);
 	if (feed == NULL || fd < 0) {
 		snprintf(why, cap, "admin %s: %s", endpoint_to_text(listen_at, at, sizeof at),
 			 strerror(errno));

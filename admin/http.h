@@ -9,6 +9,7 @@
 #ifndef ADMIN_HTTP_H
 #define ADMIN_HTTP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/endpoint.h"
@@ -17,11 +18,12 @@ struct admin;
 struct control;
 
 /**
- * inherited: a socket that listens there already, which is taken; -1: none. NULL: why is told in
- * `why` (cap bytes): the address is taken, no memory.
+ * inherited: a socket that listens there already, which is taken; -1: none. beside: a socket that
+ * shares its port (SO_REUSEPORT) may be bound where this one is to be, or to a part of that. NULL:
+ * why is told in `why` (cap bytes): the address is taken, no memory.
  */
 struct admin *admin_start(struct control *c, const struct endpoint *listen, int inherited,
-			  char *why, size_t cap);
+			  bool beside, char *why, size_t cap);
 /** Its listening socket, to be handed over; it stays the admin's. */
 int admin_socket(const struct admin *a);
 /**

@@ -94,7 +94,8 @@ start_admin(struct roof *r, struct control *c, struct inheritance *from, char *w
 {
 	char key[ENDPOINT_TEXT_MAX + 8];
 	admin_key(&r->at, key, sizeof key);
-	r->admin = admin_start(c, &r->at, takeover_claim(from, key), why, cap);
+	int inherited = takeover_claim(from, key);
+	r->admin = admin_start(c, &r->at, inherited, takeover_moves(from, "admin:", &r->at), why, cap);
 	return r->admin != NULL;
 }
 

@@ -17,6 +17,7 @@
 #include "policy/errors.h"
 #include "router/auth.h"
 #include "router/gather.h"
+#include "router/takeover.h"
 #include "router/tell.h"
 #include "router/watch.h"
 #include "upstream/board.h"
@@ -112,7 +113,7 @@ static bool
 front_goes_for(const struct control *c, const struct policy_listener *conf)
 {
 	if (c->revision == NULL)
-		return false;
+		return takeover_moves(c->inheritance, "", &conf->listen);
 	const struct policy *p = c->revision->policy;
 	for (size_t i = 0; i < p->n_listeners; i++)
 		if (endpoint_collide(&p->listeners[i].listen, &conf->listen))

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/endpoint.h"
 #include "base/loop.h"
 #include "base/text.h"
 
@@ -117,9 +118,39 @@ takeover_claim(struct inheritance *i, const char *key)
 	return -1;
 }
 
+bool
+takeover_moves(struct inheritance *i, const char *prefix, const struct endpoint *at)
+{
+	bool found = false;
+	size_t len = strlen(prefix);
+	int on = 1;
+	for (size_t k = 0; i != NULL && k < i->n; k++) {
+		struct endpoint old;
+		const char *key = i->list[k].key;
+		if (i->list[k].fd < 0 || strncmp(key, prefix, len) != 0 ||
+		    endpoint_from_text(&old, key + len, strlen(key + len)) != ENDPOINT_OK || !endpoint_collide(&old, at))
+			continue;
+		found |= setsockopt(i->list[k].fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+	}
+	return found;
+}
+
+static void
+close_unclaimed(struct inheritance *i)
+{
+	for (size_t k = 0; k < i->n; k++) {
+		if (i->list[k].fd >= 0)
+			close(i->list[k].fd);
+		i->list[k].fd = -1;
+	}
+}
+
 void
 takeover_ready(struct inheritance *i)
 {
+	/* Before the old one empties its backlogs: who connects to a socket that only we hold would wait for nobody. */
+	if (i != NULL)
+		close_unclaimed(i);
 	/* If the old one is gone there is nobody left to tell. */
 	if (i != NULL)
 		(void)!send(i->channel, READY, sizeof READY, MSG_NOSIGNAL);
@@ -130,9 +161,7 @@ takeover_free(struct inheritance *i)
 {
 	if (i == NULL)
 		return;
-	for (size_t k = 0; k < i->n; k++)
-		if (i->list[k].fd >= 0)
-			close(i->list[k].fd);
+	close_unclaimed(i);
 	close(i->channel);
 	free(i->list);
 	free(i);

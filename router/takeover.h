@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 
+struct endpoint;
 struct loop;
 
 enum { TAKEOVER_MS = 60000, TAKEOVER_SOCKETS_MAX = 250 /* for one key: what SCM_RIGHTS carries at once */ };
@@ -29,9 +30,14 @@ struct inheritance;
 struct inheritance *takeover_receive(void);
 /** The next socket of this key, -1: there is none (left). The caller owns it. */
 int takeover_claim(struct inheritance *i, const char *key);
-/** Tells the old process to drain. */
+/**
+ * Was there a socket whose key is `prefix` and an address that shares its port with `at`? Ours may be bound beside it then: the old
+ * process goes, and its sockets share their port from now on (SO_REUSEPORT).
+ */
+bool takeover_moves(struct inheritance *i, const char *prefix, const struct endpoint *at);
+/** Closes what nobody claimed, and tells the old process to drain. */
 void takeover_ready(struct inheritance *i);
-/** Closes what nobody claimed. NULL is fine. */
+/** Closes what nobody claimed, too. NULL is fine. */
 void takeover_free(struct inheritance *i);
 
 /* ---- the testator ---- */

@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+import pytest
+
 import harness as h
 
 
@@ -174,5 +176,70 @@ def test_sticky_tables_go_with_it(run, serve):
         assert router.wait() == 0
         after = {e["key"]: e["member"] for e in router.get("/v1/pools/pool/sticky?limit=100")["sticky"]}
         assert after == before
+    finally:
+        stop(heir)
+
+
+@pytest.mark.parametrize("first, then", [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.2")])
+def test_an_address_that_changed_is_opened_beside_the_old_one(run, serve, first, then):
+    """The same port on another address: the old process listens on its own until the heir serves the new one."""
+    target = serve(h.echo)
+    p = policy()
+
+    def listen(address, listener):
+        p["listeners"][listener].update(listen=f"{address}:{p['listeners'][listener]['listen'].rsplit(':')[-1]}", allow_open=True)
+
+    listen(first, 0)
+    router = run(p)
+    listen(then, 0)
+    router.write_policy(p)
+    failures, ended = [], threading.Event()
+
+    def client():
+        """Of the other listener, which stays as it was."""
+        while not ended.is_set():
+            try:
+                s, code = h.socks5(router.port_of(1), "127.0.0.1", target.port)
+                assert code == 0
+                s.close()
+            except (OSError, EOFError, AssertionError) as e:
+                failures.append(repr(e))
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    heir = None
+    try:
+        heir = hand_over(router, target)
+        assert router.wait() == 0
+        for _ in range(20):
+            s = h.connect(router.front, "127.0.0.1" if then == "127.0.0.1" else "127.0.0.2")
+            s.sendall(h.socks4_request("127.0.0.1", target.port))
+            assert h.recv_exactly(s, 8)[1] == 90
+            s.close()
+        assert h.port_answers(router.front, "127.0.0.1") == (then != "127.0.0.2")
+        assert h.port_answers(router.front, "127.0.0.2") == (then != "127.0.0.1")
+        assert router.get("/v1/status")["state"] == "running"
+    finally:
+        ended.set()
+        thread.join()
+        if heir:
+            stop(heir)
+    assert failures == []
+
+
+@pytest.mark.parametrize("first, then", [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")])
+def test_the_api_moves_on_its_port_too(run, serve, folder, first, then):
+    target = serve(h.echo)
+    p = policy()
+    p["admin"] = {"listen": f"{first}:{h.free_port()}", "token": "a-token-of-some-length"}
+    headers = {"Authorization": f"Bearer {p['admin']['token']}"}
+    router = run(p)
+    p["admin"]["listen"] = f"{then}:{router.api}"
+    router.write_policy(p)
+    heir = hand_over(router, target)
+    try:
+        assert router.wait() == 0
+        assert router.get("/v1/status", headers=headers)["state"] == "running"
+        assert h.port_answers(router.api, "127.0.0.2") == (then == "0.0.0.0")
     finally:
         stop(heir)
