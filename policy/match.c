@@ -57,11 +57,22 @@ match_view_path(struct match_view *v)
 	return &v->path;
 }
 
+const struct endpoint *
+match_view_meant(const struct match_view *v, size_t i)
+{
+	static const struct endpoint loopback4 = { .kind = ENDPOINT_IPV4, .addr = { 127, 0, 0, 1 } };
+	static const struct endpoint loopback6 = { .kind = ENDPOINT_IPV6, .addr = { [15] = 1 } };
+	const struct endpoint *addr = &v->addrs[i];
+	if (!endpoint_is_wildcard(addr) || v->request->command == SOCKS_BIND)
+		return addr;
+	return addr->kind == ENDPOINT_IPV4 ? &loopback4 : &loopback6;
+}
+
 static enum truth
 in_ip_set(const struct match_view *v, const struct ip_set *s)
 {
 	for (size_t i = 0; i < v->n_addrs; i++) {
-		if (ip_set_has(s, &v->addrs[i]))
+		if (ip_set_has(s, &v->addrs[i]) || ip_set_has(s, match_view_meant(v, i)))
 			return TRUTH_YES;
 	}
 	return v->can_ask ? TRUTH_UNKNOWN : TRUTH_NO;
@@ -212,7 +223,8 @@ static enum truth
 ip_cidr_holds(const struct rule_match *m, struct match_view *v)
 {
 	for (size_t i = 0; i < v->n_addrs; i++) {
-		if (ip_prefixes_have(m->addresses.list, m->addresses.n, &v->addrs[i]))
+		if (ip_prefixes_have(m->addresses.list, m->addresses.n, &v->addrs[i]) ||
+		    ip_prefixes_have(m->addresses.list, m->addresses.n, match_view_meant(v, i)))
 			return TRUTH_YES;
 	}
 	return v->can_ask ? TRUTH_UNKNOWN : TRUTH_NO;

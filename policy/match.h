@@ -103,6 +103,11 @@ void match_view_init(struct match_view *v, const struct policy *p, const struct 
 		     struct domain_key key);
 /** From now on rules see these addresses. */
 void match_view_show_addresses(struct match_view *v, const struct endpoint *addrs, size_t n_addrs);
+/**
+ * The ith address, or where it leads: who dials an unspecified one (0.0.0.0, ::) reaches this host
+ * itself, which rules know by its loopback address. For a BIND it stands for anybody.
+ */
+const struct endpoint *match_view_meant(const struct match_view *v, size_t i);
 /** The destination's name taken apart; NULL where it is no name. */
 const struct domain_path *match_view_path(struct match_view *v);
 /** Is the destination in this set? Never UNKNOWN for a set of type domain. */

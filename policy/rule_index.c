@@ -174,8 +174,11 @@ look_up_sets(struct candidates *c, struct match_view *v, enum set_type type)
 static void
 look_up_addresses(struct candidates *c, struct match_view *v)
 {
-	for (size_t i = 0; i < v->n_addrs; i++)
+	for (size_t i = 0; i < v->n_addrs; i++) {
 		look_up_address(c, ATOM_ADDRESS4, &v->addrs[i]);
+		if (match_view_meant(v, i) != &v->addrs[i])
+			look_up_address(c, ATOM_ADDRESS4, match_view_meant(v, i));
+	}
 	look_up_sets(c, v, SET_IP);
 }
 

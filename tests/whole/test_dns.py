@@ -297,3 +297,18 @@ def test_a_name_can_not_get_around_a_reject_rule_on_addresses(run, started, serv
         assert h.http_connect(router.front, spelled, forbidden.port)[1] == 403, spelled
     h.wait_until("six connections at the target", lambda: allowed.accepted == 6)
     assert forbidden.accepted == 0
+
+
+def test_no_spelling_of_this_host_gets_around_a_reject_rule(run, started, serve):
+    """The unspecified address leads here too, written or looked up; blockers of names answer with it."""
+    here = serve(h.echo)
+    ns = started(h.NameServer({"zero.test": ["0.0.0.0"], "zero6.test": ["::"], "mapped.test": ["::ffff:0.0.0.0"]}))
+    router = run(h.policy(dns={"servers": [ns.address], "hosts": {"host.test": ["0.0.0.0"]}},
+                          sets=[{"name": "here", "type": "ip", "values": ["127.0.0.0/8", "::1"]}]))
+    names = ["zero.test", "zero6.test", "mapped.test", "host.test", "0.0.0.0", "0", "::", "::ffff:0.0.0.0"]
+    for match in ({"ip_cidr": ["127.0.0.0/8", "::1/128"]}, {"set": ["here"]}):
+        router.reload({**router.policy, "rules": [{"match": match, "route": "reject"}]})
+        for name in names:
+            assert h.socks5(router.front, name, here.port)[1] == 2, name
+    assert here.accepted == 0
+    assert h.socks5(router.front, "0.0.0.0", 0, command=2)[1] == 0  # for a BIND that is anybody
