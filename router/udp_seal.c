@@ -59,13 +59,10 @@ udp_seal_send(const struct udp_seal *s, struct udp_pool *p, struct udp_socket *t
 	      const struct udp_address *to, enum counter sent)
 {
 	struct udp_parcel whole = { .prefix = NULL };
-	uint8_t *bytes = udp_seal_wrap(s, parcel->header, parcel->header_len, parcel->payload, parcel->payload_len,
-				       &whole.payload_len);
-	whole.payload = bytes;
-	if (bytes == NULL)
+	whole.owned = udp_seal_wrap(s, parcel->header, parcel->header_len, parcel->payload, parcel->payload_len, &whole.payload_len);
+	whole.payload = whole.owned;
+	if (whole.owned == NULL)
 		return false;
 	udp_send(p, to_socket, &whole, to, sent);
-	udp_flush(p);
-	free(bytes);
 	return true;
 }

@@ -25,7 +25,7 @@ bool udp_seal_open(const struct udp_seal *s, struct udp_datagram *d) WARN_UNUSED
 /** A header and what is behind it as one, sealed where there is a context; malloc'ed. NULL: out of memory, or it can't be sealed. */
 uint8_t *udp_seal_wrap(const struct udp_seal *s, const uint8_t *header, size_t header_len, const uint8_t *payload, size_t payload_len,
 		       size_t *len) WARN_UNUSED;
-/** As udp_send, of a parcel without prefix, sealed, and sent at once. False: out of memory, or the context can't seal. */
+/** As udp_send, of a parcel without prefix, sealed. False: out of memory, or the context can't seal. */
 bool udp_seal_send(const struct udp_seal *s, struct udp_pool *p, struct udp_socket *to_socket, const struct udp_parcel *parcel,
 		   const struct udp_address *to, enum counter sent) WARN_UNUSED;
 

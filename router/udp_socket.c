@@ -372,6 +372,8 @@ udp_flush(struct udp_pool *p)
 {
 	for (unsigned at = 0; at < p->n_out;)
 		at = flush_from(p, at);
+	for (unsigned i = 0; i < p->n_out; i++)
+		free(p->out[i].owned);
 	p->n_out = 0;
 	p->out_len = 0;
 }
@@ -399,6 +401,7 @@ udp_send(struct udp_pool *p, struct udp_socket *s, const struct udp_parcel *d, c
 		at = append(at, d->payload, d->payload_len);
 	out->copied_len = (size_t)(at - out->copied);
 	out->rest = d->payload;
+	out->owned = d->owned;
 	out->len = d->prefix_len + d->header_len + d->payload_len;
 	memcpy(&out->to.ss, &to->ss, to->len);
 	out->to.len = to->len;

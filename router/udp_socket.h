@@ -49,6 +49,7 @@ struct udp_datagram {
 struct udp_parcel {
 	const uint8_t *prefix, *header, *payload;
 	size_t prefix_len, header_len, payload_len;
+	uint8_t *owned;                /* malloc'ed memory that the payload is in, which is taken; NULL: it is the caller's */
 };
 
 /* As the kernel gives it: a datagram, or several of one length, but for the last, which may be shorter. */
@@ -61,6 +62,7 @@ struct udp_message {
 /* As it goes to the kernel. */
 struct udp_noted {
 	const uint8_t *copied, *rest;  /* headers, and the payload where it is short; else the payload */
+	uint8_t *owned;                /* to be freed when it has gone */
 	size_t copied_len, len;        /* len: of both */
 	struct udp_address to;
 };

@@ -324,10 +324,8 @@ send_sealed(struct udp_way *y, struct udp_pool *p, const uint8_t *payload, size_
 		if ((bytes = outer) == NULL)
 			return false;
 	}
-	const struct udp_parcel d = { .payload = bytes, .payload_len = len };
+	const struct udp_parcel d = { .payload = bytes, .payload_len = len, .owned = bytes };
 	udp_send(p, &y->sockets[0], &d, &aim->to, COUNTER_UDP_UP);
-	udp_flush(p);
-	free(bytes);
 	return true;
 }
 

@@ -1,5 +1,8 @@
 """Clients that prove who they are by Kerberos (RFC 1961): a real KDC, curl, and a client of our own that goes wrong on purpose."""
+import contextlib
 import os
+import pathlib
+import signal
 import socket
 import ssl
 import struct
@@ -15,6 +18,7 @@ from gss_client import GssClient
 
 LEVELS = {"none": g.NONE, "integrity": g.INTEGRITY, "confidentiality": g.CONFIDENTIALITY}
 SEALED = ["integrity", "confidentiality"]
+UDP_GRO = 104
 
 
 @pytest.fixture
@@ -459,6 +463,68 @@ def test_datagrams_to_a_proxy_that_is_asked_for_no_protection(front, realm, run,
         d.send(payload)
         assert d.receive() == payload
     assert proxy.noted() == [("alice@EXAMPLE.TEST", LEVELS[granted_level])]
+
+
+RUN = 8
+
+
+def take_run(s):
+    """What has come as one message of the kernel's: how many datagrams, all but the last of one length."""
+    s.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    data, said, _, _ = s.recvmsg(70000, 64)
+    length = next((struct.unpack("i", value)[0] for level, kind, value in said if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO)), len(data))
+    return [data[at:at + length] for at in range(0, len(data), length)]
+
+
+@contextlib.contextmanager
+def held_up(router):
+    """It finds all that comes meanwhile at once."""
+    def threads():
+        return [path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{router.pid}/task").glob("*/stat")]
+
+    os.kill(router.pid, signal.SIGSTOP)
+    try:
+        h.wait_until("it to stand still", lambda: set(threads()) == {"T"})
+        yield
+    finally:
+        os.kill(router.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("level", SEALED)
+def test_a_run_of_answers_is_sealed_as_one(front, alice, level):
+    """Each by itself, but they go to the kernel together."""
+    target = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    h.opened.append(target)
+    target.bind(("127.0.0.1", 0))
+    target.settimeout(h.DEADLINE * h.SLOW)
+    proxy = front(more={"workers": 1})
+    d = Datagrams(alice(proxy).enter(LEVELS[level]), target)
+    d.send(b"first")
+    _, way = target.recvfrom(100)
+    d.s.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    with held_up(proxy):
+        for i in range(RUN):
+            target.sendto(b"answer %d" % i, way)
+    got = take_run(d.s)
+    assert [d.c.open(datagram[4:])[-8:] for datagram in got] == [b"answer %d" % i for i in range(RUN)]
+
+
+@pytest.mark.parametrize("level", SEALED)
+def test_a_run_for_an_upstream_is_sealed_as_one(realm, run, serve, echoes, level):
+    def take(s, sealed, server):
+        server.note([sealed.open_datagram(datagram)[-8:] for datagram in take_run(s)])
+
+    proxy = serve(gss_server.relay(realm.keytab("rcmd"), take=take))
+    router = run(h.policy(default_route="up", workers=1, upstreams=[
+        {"name": "up", "url": f"socks5://localhost:{proxy.port}", "auth": "gssapi",
+         "gssapi": {"keytab": str(realm.keytab("alice")), "protection": level}}]), env=realm.env)
+    d = Datagrams(Plain(router.front), echoes)
+    d.send(b"opens it")
+    assert proxy.noted(2)[1:] == [[b"opens it"]]
+    with held_up(router):
+        for i in range(RUN):
+            d.send(b"number %d" % i)
+    assert proxy.noted(3)[2] == [b"number %d" % i for i in range(RUN)]
 
 
 class Plain(GssClient):
