@@ -103,6 +103,17 @@ request_of(const struct explain_question *q, const struct explain_addresses *a)
 	};
 }
 
+/* One that no pool chose is taken though it can't do it, only to say so. */
+static bool
+path_can(const struct explain_question *q, struct fleet *f, const struct path *path)
+{
+	for (unsigned i = 0; i < path->n_hops; i++)
+		if (!fleet_route_can(f, (struct policy_route){ ROUTE_UPSTREAM, path->hops[i] }, q->command,
+				     i + 1u == path->n_hops))
+			return false;
+	return true;
+}
+
 static bool
 find_path(const struct explain_question *q, struct fleet *f, struct policy_route route,
 	  struct path *path)
@@ -111,7 +122,8 @@ find_path(const struct explain_question *q, struct fleet *f, struct policy_route
 		.client = &q->client, .user = q->user, .session = q->session, .to = &q->to, .command = q->command
 	};
 	*path = (struct path){ 0 };
-	return route.kind != ROUTE_REJECT && fleet_preview_path(f, route, &key, path) == PICK_OK;
+	return route.kind != ROUTE_REJECT && fleet_preview_path(f, route, &key, path) == PICK_OK &&
+	       path_can(q, f, path);
 }
 
 /* Does the last hop want addresses? Without a way now, what the route says of all its ways. */
@@ -188,65 +200,83 @@ addresses_json(const struct policy *p, const struct policy_request *r)
 	return list;
 }
 
+/* Who is among the candidates, and as what: `command` is asked of the last one on the way. */
+struct candidates {
+	json_t *list;
+	struct fleet *fleet;
+	enum socks_command command;
+};
+
 static bool
-add_candidate(json_t *list, const char *name, const char *state, bool usable, const char *reason,
+add_candidate(struct candidates *c, const char *name, const char *state, const char *reason,
 	      const char *pool)
 {
 	json_t *one = json_pack("{s:o, s:s, s:b, s:o}", "name", json_text(name), "state", state,
-				"usable", usable, "reason", json_text_or_null(reason));
+				"usable", reason[0] == '\0', "reason", json_text_or_null(reason));
 	if (one != NULL && pool != NULL)
 		(void)json_object_set_new(one, "pool", json_text(pool));
-	return json_array_append_new(list, one) == 0;
+	return json_array_append_new(c->list, one) == 0;
 }
 
-static bool add_candidates(json_t *list, struct fleet *f, struct policy_route route);
+/* What the route is can be the reason, whatever its state; else the one given. */
+static const char *
+reason_of(const struct candidates *c, struct policy_route route, bool last, const char *reason)
+{
+	if (fleet_route_can(c->fleet, route, c->command, last))
+		return reason;
+	return c->command == SOCKS_UDP ? "carries no datagrams" : "knows no BIND";
+}
+
+static bool add_candidates(struct candidates *c, struct policy_route route, bool last);
 
 static bool
-add_members(json_t *list, struct fleet *f, uint32_t pool)
+add_members(struct candidates *c, uint32_t pool, bool last)
 {
-	const struct policy_pool *conf = &fleet_policy(f)->pools[pool];
+	const struct policy_pool *conf = &fleet_policy(c->fleet)->pools[pool];
 	struct member_view *views = calloc(conf->n_members + 1, sizeof *views);
 	bool ok = views != NULL;
 	if (ok)
-		(void)fleet_pool_members(f, pool, views, conf->n_members);
-	for (size_t i = 0; ok && i < conf->n_members; i++)
-		ok = add_candidate(list, views[i].name, views[i].state, views[i].usable,
-				   views[i].reason, conf->name) &&
-		     (conf->members[i].route.kind == ROUTE_UPSTREAM ||
-		      add_candidates(list, f, conf->members[i].route));
+		(void)fleet_pool_members(c->fleet, pool, views, conf->n_members);
+	for (size_t i = 0; ok && i < conf->n_members; i++) {
+		struct policy_route route = conf->members[i].route;
+		ok = add_candidate(c, views[i].name, views[i].state,
+				   reason_of(c, route, last, views[i].reason), conf->name) &&
+		     (route.kind == ROUTE_UPSTREAM || add_candidates(c, route, last));
+	}
 	free(views);
 	return ok;
 }
 
 /* All that may be picked along the route, inner pools after the member that they are. */
 static bool
-add_candidates(json_t *list, struct fleet *f, struct policy_route route)
+add_candidates(struct candidates *c, struct policy_route route, bool last)
 {
-	const struct policy *p = fleet_policy(f);
+	const struct policy *p = fleet_policy(c->fleet);
+	const struct policy_chain *chain = route.kind == ROUTE_CHAIN ? &p->chains[route.index] : NULL;
 	bool ok = true;
 	if (route.kind == ROUTE_UPSTREAM) {
-		bool usable = fleet_route_usable(f, route);
-		const char *state = board_state_text(fleet_upstream(f, route.index));
-		return add_candidate(list, p->upstreams[route.index].name, state, usable,
-				     usable ? "" : state, NULL);
+		const char *state = board_state_text(fleet_upstream(c->fleet, route.index));
+		return add_candidate(c, p->upstreams[route.index].name, state,
+				     reason_of(c, route, last,
+					       fleet_route_usable(c->fleet, route) ? "" : state),
+				     NULL);
 	}
 	if (route.kind == ROUTE_POOL)
-		return add_members(list, f, route.index);
-	for (size_t i = 0; route.kind == ROUTE_CHAIN && ok && i < p->chains[route.index].n_hops;
-	     i++)
-		ok = add_candidates(list, f, p->chains[route.index].hops[i]);
+		return add_members(c, route.index, last);
+	for (size_t i = 0; chain != NULL && ok && i < chain->n_hops; i++)
+		ok = add_candidates(c, chain->hops[i], last && i + 1 == chain->n_hops);
 	return ok;
 }
 
 static json_t *
-candidates_json(struct fleet *f, struct policy_route route)
+candidates_json(struct fleet *f, struct policy_route route, enum socks_command command)
 {
-	json_t *list = json_array();
-	if (list != NULL && !add_candidates(list, f, route)) {
-		json_decref(list);
+	struct candidates c = { .list = json_array(), .fleet = f, .command = command };
+	if (c.list != NULL && !add_candidates(&c, route, true)) {
+		json_decref(c.list);
 		return NULL;
 	}
-	return list;
+	return c.list;
 }
 
 /* Are all addresses of the name, which would be dialled, forbidden by rules? */
@@ -302,7 +332,7 @@ explain_json(const struct explain_question *q, struct fleet *f,
 	    "{s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "rule", json_text(rule_name(p, d.rule)), "route",
 	    json_text(policy_route_name(p, d.route)), "tried", tried_json(p, &r, d.rule), "resolve",
 	    resolve_text(q, d.route, addresses->asked), "addresses", addresses_json(p, &r),
-	    "candidates", candidates_json(f, d.route), "path",
+	    "candidates", candidates_json(f, d.route, q->command), "path",
 	    path_json(q, f, d.route, &r));
 }
 

@@ -56,7 +56,7 @@ rejects(const struct policy *p, struct policy_route route)
 static bool
 carries_no_datagrams(const struct policy *p, struct policy_route route)
 {
-	return !kind_route_can(p, route, SOCKS_UDP);
+	return !kind_route_can(p, route, SOCKS_UDP, true);
 }
 
 /* Who could send nowhere is told at once. */

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/tls.h"
 #include "upstream/fleet_nodes.h"
+#include "upstream/kinds.h"
 #include "upstream/outlier.h"
 #include "upstream/pool_memory.h"
 
@@ -651,6 +652,13 @@ fleet_route_usable(struct fleet *f, struct policy_route route)
 	bool usable = fleet_node(f, route)->status.usable;
 	pthread_mutex_unlock(&f->mutex);
 	return usable;
+}
+
+bool
+fleet_route_can(const struct fleet *f, struct policy_route route, enum socks_command command,
+                bool last)
+{
+	return kind_route_can(f->policy, route, command, last);
 }
 
 static const char *

@@ -20,6 +20,7 @@
 
 #include "base/base.h"
 #include "policy/policy.h"
+#include "socks/command.h"
 #include "upstream/board.h"
 
 struct fleet;
@@ -166,6 +167,9 @@ bool fleet_pin(struct fleet *f, uint32_t pool, const char *key, const char *memb
 size_t fleet_unpin(struct fleet *f, uint32_t pool, const char *key);
 /** Is there any way along this route now? (leaf by leaf through pools and chains) */
 bool fleet_route_usable(struct fleet *f, struct policy_route route);
+/** Can a way along this route do its part of a command, usable or not? last: as in kinds.h. */
+bool fleet_route_can(const struct fleet *f, struct policy_route route, enum socks_command command,
+                     bool last);
 /** The path a request would take now, without taking anything. For explain. */
 enum pick_result fleet_preview_path(struct fleet *f, struct policy_route route,
                                     const struct pick_key *key, struct path *out) WARN_UNUSED;

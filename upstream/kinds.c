@@ -39,13 +39,11 @@ kind_can(const struct policy_upstream *u, enum socks_command command, bool last)
 	}
 }
 
-static bool way_can(const struct policy *p, struct policy_route route, enum socks_command command, bool last);
-
 static bool
 any_member_can(const struct policy *p, const struct policy_pool *pool, enum socks_command command, bool last)
 {
 	for (size_t i = 0; i < pool->n_members; i++)
-		if (way_can(p, pool->members[i].route, command, last))
+		if (kind_route_can(p, pool->members[i].route, command, last))
 			return true;
 	return false;
 }
@@ -54,13 +52,13 @@ static bool
 every_hop_can(const struct policy *p, const struct policy_chain *chain, enum socks_command command, bool last)
 {
 	for (size_t i = 0; i < chain->n_hops; i++)
-		if (!way_can(p, chain->hops[i], command, last && i + 1 == chain->n_hops))
+		if (!kind_route_can(p, chain->hops[i], command, last && i + 1 == chain->n_hops))
 			return false;
 	return true;
 }
 
-static bool
-way_can(const struct policy *p, struct policy_route route, enum socks_command command, bool last)
+bool
+kind_route_can(const struct policy *p, struct policy_route route, enum socks_command command, bool last)
 {
 	switch (route.kind) {
 	case ROUTE_UPSTREAM:
@@ -72,10 +70,4 @@ way_can(const struct policy *p, struct policy_route route, enum socks_command co
 	default:
 		return route.kind == ROUTE_DIRECT;
 	}
-}
-
-bool
-kind_route_can(const struct policy *p, struct policy_route route, enum socks_command command)
-{
-	return way_can(p, route, command, true);
 }

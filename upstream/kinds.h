@@ -21,7 +21,11 @@ const struct hop_ops *kind_ops(enum upstream_scheme s);
  * what its policy asked for.
  */
 bool kind_can(const struct policy_upstream *u, enum socks_command command, bool last);
-/** Is there a way along this route on which every hop can do its part? Whether it is usable now is another question. */
-bool kind_route_can(const struct policy *p, struct policy_route route, enum socks_command command);
+/**
+ * The same of a route: is there a way along it on which every hop can? Whether it is usable now is
+ * another question.
+ */
+bool kind_route_can(const struct policy *p, struct policy_route route, enum socks_command command,
+		    bool last);
 
 #endif

@@ -377,7 +377,7 @@ def test_explain(rich_run):
     assert e["rule"] == "default" and e["route"] == "both" and e["path"] == ["one"] and len(e["tried"]) == 6
     assert [(c["name"], c["usable"], c["pool"]) for c in e["candidates"]] == [("one", True, "both"), ("two", True, "both")]
     e = explain(rich_run, to="10.1.1.1:80", listener="front", user="alice+s7", client="192.0.2.7", protocol="http", command="connect")
-    assert e["rule"] == "alice" and e["route"] == "twice" and e["path"] == ["one", "one"]
+    assert e["rule"] == "alice" and e["route"] == "twice" and e["path"] == ["one", "two"]
 
 
 def test_explain_tells_which_address_must_not_be_dialled(rich_run):
@@ -403,6 +403,27 @@ def test_explain_says_why_a_member_is_out(rich_run):
     assert two["usable"] is True and two["reason"] is None and e["path"] == ["two"]
     rich_run.call("PATCH", "/v1/upstreams/two", {"state": "disabled"})
     assert explain(rich_run, to="192.0.2.1:80", listener="front")["path"] == []
+
+
+def test_explain_says_who_can_not_do_it(run):
+    """BIND and UDP, by kind of upstream; what stands before the last hop of a BIND only gives a tunnel."""
+    urls = {"web": "http://127.0.0.1:1", "old": "socks4://127.0.0.1:2", "new": "socks5://127.0.0.1:3"}
+    r = run(h.policy(upstreams=[{"name": name, "url": url} for name, url in urls.items()],
+                     pools=[{"name": "pool", "members": list(urls), "balance": "first"}],
+                     chains=[{"name": "chain", "hops": ["web", "old"]}],
+                     rules=[{"match": {"port": [1]}, "route": "web"}, {"match": {"port": [2]}, "route": "chain"}], default_route="pool"))
+    udp, bind = "carries no datagrams", "knows no BIND"
+    for port, command, reasons, path in [
+        (3, "connect", {"web": None, "old": None, "new": None}, ["web"]),
+        (3, "bind", {"web": bind, "old": None, "new": None}, ["old"]),
+        (3, "udp", {"web": udp, "old": udp, "new": None}, ["new"]),
+        (1, "bind", {"web": bind}, []), (1, "udp", {"web": udp}, []),
+        (2, "bind", {"web": None, "old": None}, ["web", "old"]), (2, "udp", {"web": udp, "old": udp}, []),
+    ]:
+        said = explain(r, to=f"192.0.2.1:{port}", command=command)
+        assert {c["name"]: c["reason"] for c in said["candidates"]} == reasons, (port, command)
+        assert all(c["usable"] == (c["reason"] is None) for c in said["candidates"])
+        assert said["path"] == path, (port, command)
 
 
 def test_explain_does_what_a_request_does(run, serve):
