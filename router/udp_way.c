@@ -221,9 +221,7 @@ dial_before(struct udp_way *y)
 	for (unsigned i = 0; i < n; i++)
 		hop_init(&y->before[i], y);
 	for (unsigned i = 0; i < n; i++) {
-		struct path part = { .n_hops = (uint8_t)(i + 1) };
-		memcpy(part.hops, y->path.hops, (i + 1) * sizeof *part.hops);
-		memset(part.hop_pick, UINT8_MAX, i + 1);
+		struct path part = fleet_first_hops(&y->path, i + 1);
 		if (!hop_dial(&y->before[i], &part, on_before))
 			return false;
 	}

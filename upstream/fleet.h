@@ -105,6 +105,8 @@ enum join_result { JOIN_WAITS, JOIN_TRY_AGAIN, JOIN_FULL };
 enum pick_result fleet_pick_path(struct fleet *f, struct policy_route route,
                                  const struct pick_key *key, const struct tried *tried,
                                  struct path *out) WARN_UNUSED;
+/** A path made by hand: the first n hops of another. It holds nothing and nobody picked it. */
+struct path fleet_first_hops(const struct path *path, unsigned n);
 /** Gives all slots and counts of a path back; once. A path that holds nothing may come too. */
 void fleet_give_back_path(struct fleet *f, const struct path *path);
 

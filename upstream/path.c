@@ -319,6 +319,16 @@ fleet_preview_path(struct fleet *f, struct policy_route route, const struct pick
 	return find_path(f, route, key, NULL, false, out);
 }
 
+struct path
+fleet_first_hops(const struct path *path, unsigned n)
+{
+	assert(n <= path->n_hops);
+	struct path part = { .n_hops = (uint8_t)n };
+	memcpy(part.hops, path->hops, n * sizeof *part.hops);
+	memset(part.hop_pick, NO_PICK, n);
+	return part;
+}
+
 void
 fleet_give_back_path(struct fleet *f, const struct path *path)
 {

@@ -156,11 +156,8 @@ static void on_dialled(const struct dial_result *r, void *arg);
 static bool
 dial_next(struct udp_probe *p)
 {
-	unsigned n = p->n_stand + 1;
 	static const struct endpoint unspecified = { .kind = ENDPOINT_IPV4 };  /* whoever holds the connection */
-	struct path part = { .n_hops = (uint8_t)n };
-	memcpy(part.hops, p->path.hops, n * sizeof *part.hops);
-	memset(part.hop_pick, UINT8_MAX, n);
+	struct path part = fleet_first_hops(&p->path, p->n_stand + 1);
 	const struct dial_request request = {
 		.fleet = p->plan.fleet,
 		.command = SOCKS_UDP,

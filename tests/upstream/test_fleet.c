@@ -312,6 +312,9 @@ test_chains_in_pools(void **state)
 	assert_int_equal(held[0].hop_pick[0], 0);      /* the chain was p's choice, */
 	assert_int_equal(held[0].hop_pick[1], 1);      /* its second hop that of limited */
 	assert_int_equal(board_in_use(entry(f, "a-limited")), 1);
+	path = fleet_first_hops(&held[0], 1);
+	assert_true(path.n_hops == 1 && path.hops[0] == route(f, "a").index && path.hop_pick[0] == UINT8_MAX);
+	assert_true(!path.held && path.n_picks == 0 && path.n_chains == 0);
 	assert_pick(f, "p", NULL, &held[1], "a>two");
 	assert_pick(f, "a-limited", NULL, &held[2], "a>two");
 	assert_pick(f, "p", NULL, &held[3], "a>b");
