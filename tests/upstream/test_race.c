@@ -6,6 +6,7 @@
 #include "base/loop.h"
 #include "base/tls.h"
 #include "tests/base/certificates.h"
+#include "tests/dns/name_server.h"
 #include "tests/upstream/dial_bench.h"
 #include "tests/upstream/peer.h"
 #include "upstream/budget.h"
@@ -686,6 +687,55 @@ test_one_name_for_both(void **state)
 	assert_path(s, "b");
 }
 
+static unsigned addresses_asked;
+
+static bool
+count_address(const struct endpoint *e, void *arg)
+{
+	(void)e, (void)arg;
+	addresses_asked++;
+	return false;
+}
+
+/*
+ * Both wait for the same look-up. The first to be told connects to the addresses as they lie; the
+ * second one takes them as they are: others in their place would pull them from under a connection
+ * that is being made.
+ */
+static void
+test_one_look_up_for_both(void **state)
+{
+	static const struct scene late[] = {
+		{ "late.example", 1, PLAY_HOLD, 0, "late.example A 60 127.0.0.1" },
+		{ "late.example", 28, PLAY_ANSWER, 0, NULL },
+	};
+	struct stage *s = *state;
+	struct name_server *ns = name_server_start(s->bench.loop, late, ARRAY_LEN(late));
+	struct endpoint at = name_server_at(ns);
+	char server[ENDPOINT_TEXT_MAX], to[ENDPOINT_TEXT_MAX];
+	struct path path;
+	snprintf(to, sizeof to, "late.example:%u", add_peer(s, SILENT));
+	bench_load(&s->bench,
+		   "'dns': {'servers': ['%s']}, 'upstreams': [{'name': 'a', 'url': 'direct://'}, "
+		   "{'name': 'b', 'url': 'direct://'}], 'pools': [{'name': 'p', 'balance': 'first', "
+		   "'members': ['a', 'b'], 'race': {}}]",
+		   endpoint_to_text(&at, server, sizeof server));
+	addresses_asked = 0;
+	s->bench.request.address_rejected = count_address;
+	struct dial *x = bench_start(&s->bench, "p", to);
+	for (int i = 0; i < 500 && name_server_queries(ns, "late.example", 1) == 0; i++)
+		loop_turn(s->bench.loop, 10);
+	pass_delay(s);
+	assert_int_equal(dial_raced(x), 1);
+	assert_int_equal(dial_stage(x, &path), DIAL_RESOLVE);
+	assert_int_equal(name_server_release(ns), 1);
+	bench_finish(&s->bench, VERDICT_GRANTED);
+	assert_int_equal(name_server_queries(ns, "late.example", 1), 1);
+	assert_int_equal(addresses_asked, 1);
+	assert_true(endpoint_equal(&s->bench.result.peer, peer_at(s->peers[0])));
+	name_server_stop(ns);
+}
+
 /* ---- what is around it ---- */
 
 /* The one that joins may take a connection that was kept ready, and wins with that. */
@@ -884,6 +934,7 @@ main(void)
 		TEST(test_no_memory_to_join),
 		TEST(test_no_memory_for_the_handshake),
 		TEST(test_one_name_for_both),
+		TEST(test_one_look_up_for_both),
 		TEST(test_winner_from_warm),
 		TEST(test_pool_in_a_chain),
 		TEST(test_pool_of_pools),
