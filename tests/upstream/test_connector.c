@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/stream.h"
+#include "tests/upstream/own_network.h"
 #include "tests/upstream/peer.h"
 #include "upstream/connector.h"
 #include "upstream/port_rest.h"
@@ -20,8 +21,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -507,23 +506,6 @@ test_verdicts(void **state)
 
 #define TRIAL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
-/* A network of our own with two ports to connect from. False: none is to be had. */
-static bool
-enter_network_with_two_ports(void)
-{
-	struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-	if (unshare(CLONE_NEWNET) != 0)
-		return false;
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &up), 0);
-	close(fd);
-	FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "w");
-	assert_non_null(range);
-	assert_true(fputs("50000 50001", range) >= 0);
-	assert_int_equal(fclose(range), 0);
-	return true;
-}
-
 static int
 listen_on(uint16_t port, struct endpoint *at)
 {
@@ -545,7 +527,7 @@ test_no_port_is_left(void **state)
 	struct stream streams[2];
 	struct endpoint other;
 	uint64_t now = START_MS;
-	if (!enter_network_with_two_ports())
+	if (!own_network_enter() || !own_network_set("ipv4/ip_local_port_range", "50000 50001"))
 		skip();
 	int listening = listen_on(10001, &t->addrs[0]), elsewhere = listen_on(10002, &other);
 	t->plan.rest = &rest;
