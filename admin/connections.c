@@ -64,7 +64,7 @@ static json_t *
 timing_json(const struct control_connection *x)
 {
 	json_t *hops = json_array();
-	for (unsigned i = 0; hops != NULL && i < x->n_hops; i++)
+	for (unsigned i = 0; hops != NULL && i < x->n_timed; i++)
 		if (json_array_append_new(hops, json_pack("{s:o, s:o}", "name",
 							  json_text(x->hops[i].name), "ms",
 							  json_ms(x->hops[i].us))) != 0) {

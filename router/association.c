@@ -519,3 +519,27 @@ association_get_counts(const struct association *a, struct association_counts *o
 {
 	*out = a->counts;
 }
+
+static void
+add_once(uint32_t *hops, size_t *n, size_t cap, uint32_t hop)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (hops[i] == hop)
+			return;
+	if (*n < cap)
+		hops[(*n)++] = hop;
+}
+
+size_t
+association_get_hops(const struct association *a, uint32_t *hops, size_t cap)
+{
+	size_t n = 0;
+	LIST_FOR_EACH (&a->ways, node) {
+		const struct udp_way *y = LIST_OBJECT(node, struct udp_way, link);
+		if (y->state == UDP_WAY_OPEN && y->path.n_hops == 0)
+			add_once(hops, &n, cap, UINT32_MAX);
+		for (unsigned i = 0; y->state == UDP_WAY_OPEN && i < y->path.n_hops; i++)
+			add_once(hops, &n, cap, y->path.hops[i]);
+	}
+	return n;
+}

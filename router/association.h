@@ -48,5 +48,7 @@ struct association_counts {
 	uint64_t active_ms;            /* loop time of the last datagram that was passed on */
 };
 void association_get_counts(const struct association *a, struct association_counts *out);
+/** The upstreams of the ways that are open, each once, in the order of the way, and UINT32_MAX for a direct one. Returns how many. */
+size_t association_get_hops(const struct association *a, uint32_t *hops, size_t cap);
 
 #endif

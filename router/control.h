@@ -94,7 +94,7 @@ struct control_connection {
 	char listener[64], protocol[12], command[12], rule[64], route[64], state[16];
 	uint64_t age_ms, idle_ms, bytes_up, bytes_down;
 	uint32_t handshake_us, resolve_us, total_us;
-	uint8_t n_hops;
+	uint8_t n_hops, n_timed;               /* the time of the first n_timed is known */
 	struct control_hop hops[PATH_HOPS_MAX + 1];
 };
 

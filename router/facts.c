@@ -69,10 +69,15 @@ facts_rule_name(const struct facts *f, const struct policy *p)
 }
 
 const char *
+facts_upstream_name(const struct policy *p, uint32_t upstream)
+{
+	return upstream < p->n_upstreams ? p->upstreams[upstream].name : "direct";
+}
+
+const char *
 facts_hop_name(const struct facts *f, const struct policy *p, unsigned hop)
 {
-	uint32_t upstream = facts_hops(f)[hop].upstream;
-	return upstream < p->n_upstreams ? p->upstreams[upstream].name : "direct";
+	return facts_upstream_name(p, facts_hops(f)[hop].upstream);
 }
 
 /* "corp>paris", cut at cap; "-" where none was taken. */

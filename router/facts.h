@@ -68,7 +68,8 @@ facts_hops(const struct facts *f)              /* the path of the attempt that d
 
 /** "default" for the default route. */
 const char *facts_rule_name(const struct facts *f, const struct policy *p);
-/** "direct" or the upstream's name. */
+/** "direct" (UINT32_MAX) or the upstream's name. */
+const char *facts_upstream_name(const struct policy *p, uint32_t upstream);
 const char *facts_hop_name(const struct facts *f, const struct policy *p, unsigned hop);
 /** The keys of an access line that facts know. */
 void facts_log(const struct facts *f, const struct policy *p, struct log_line *line);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "router/association.h"
 #include "router/clients.h"
 #include "router/spare.h"
@@ -202,6 +203,23 @@ session_client_text(const struct endpoint *e, char *out, size_t cap)
 	return out;
 }
 
+/* "paris,tokyo": all that datagrams went through, as far as it is open still. */
+static void
+log_association(const struct session *s, const struct association_counts *traffic, struct log_line *line)
+{
+	struct dial_hop_time hops[PATH_HOPS_MAX + 1];
+	char path[512] = "";
+	size_t len = 0, n = session_hops(s, hops, ARRAY_LEN(hops));
+	for (size_t i = 0; i < n; i++) {
+		text_append_string(path, sizeof path, &len, i > 0 ? "," : "");
+		text_append_string(path, sizeof path, &len, facts_upstream_name(session_policy(s), hops[i].upstream));
+	}
+	log_str(line, "path", n > 0 ? path : NULL);
+	log_num(line, "datagrams_up", (int64_t)traffic->datagrams_up);
+	log_num(line, "datagrams_down", (int64_t)traffic->datagrams_down);
+	log_num(line, "dropped", (int64_t)traffic->dropped);
+}
+
 static void
 session_log(const struct session *s)
 {
@@ -225,11 +243,8 @@ session_log(const struct session *s)
 	struct association_counts traffic = session_traffic(s);
 	log_num(&line, "up", (int64_t)traffic.up);
 	log_num(&line, "down", (int64_t)traffic.down);
-	if (s->association != NULL) {
-		log_num(&line, "datagrams_up", (int64_t)traffic.datagrams_up);
-		log_num(&line, "datagrams_down", (int64_t)traffic.datagrams_down);
-		log_num(&line, "dropped", (int64_t)traffic.dropped);
-	}
+	if (s->association != NULL)
+		log_association(s, &traffic, &line);
 	log_ms(&line, "total_ms", s->facts->total_us);
 	log_ms(&line, "duration_ms", clock_now_us() - s->started_us);
 	log_end(&line);

@@ -24,6 +24,8 @@ void session_reached(const struct session *s, struct endpoint *out);
 void session_enter(struct session *s, enum session_state state);
 /** Bytes so far, of a relay or an association. */
 struct association_counts session_traffic(const struct session *s);
+/** The hops taken: of the path, or of all the ways that datagrams leave on, whose times are not known. Returns how many. */
+size_t session_hops(const struct session *s, struct dial_hop_time *out, size_t cap);
 /** "unix", or the address with its port. */
 const char *session_client_text(const struct endpoint *e, char *out, size_t cap);
 /** Keeps what was picked, to be given back at the end. False: out of memory. */

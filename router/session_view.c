@@ -23,11 +23,28 @@ matches_to(const struct session *s, const char *want)
 	return (size_t)(colon - to) == len && memcmp(to, want, len) == 0;
 }
 
+size_t
+session_hops(const struct session *s, struct dial_hop_time *out, size_t cap)
+{
+	uint32_t upstreams[PATH_HOPS_MAX + 1];
+	size_t n = s->facts->n_hops;
+	if (s->association == NULL) {
+		memcpy(out, facts_hops(s->facts), n * sizeof *out);
+		return n;
+	}
+	n = association_get_hops(s->association, upstreams, cap < ARRAY_LEN(upstreams) ? cap : ARRAY_LEN(upstreams));
+	for (size_t i = 0; i < n; i++)
+		out[i] = (struct dial_hop_time){ .upstream = upstreams[i] };
+	return n;
+}
+
 static bool
 matches_upstream(const struct session *s, const char *want)
 {
-	for (unsigned i = 0; i < s->facts->n_hops; i++)
-		if (strcmp(facts_hop_name(s->facts, session_policy(s), i), want) == 0)
+	struct dial_hop_time hops[PATH_HOPS_MAX + 1];
+	size_t n = session_hops(s, hops, ARRAY_LEN(hops));
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(facts_upstream_name(session_policy(s), hops[i].upstream), want) == 0)
 			return true;
 	return false;
 }
@@ -51,10 +68,12 @@ session_matches(const struct session *s, const struct control_filter *f)
 static void
 describe_hops(const struct session *s, struct control_connection *out)
 {
-	out->n_hops = s->facts->n_hops;
+	struct dial_hop_time hops[PATH_HOPS_MAX + 1];
+	out->n_hops = (uint8_t)session_hops(s, hops, ARRAY_LEN(hops));
+	out->n_timed = s->association == NULL ? out->n_hops : 0;
 	for (unsigned i = 0; i < out->n_hops; i++) {
-		snprintf(out->hops[i].name, sizeof out->hops[i].name, "%s", facts_hop_name(s->facts, session_policy(s), i));
-		out->hops[i].us = facts_hops(s->facts)[i].us;
+		snprintf(out->hops[i].name, sizeof out->hops[i].name, "%s", facts_upstream_name(session_policy(s), hops[i].upstream));
+		out->hops[i].us = hops[i].us;
 	}
 }
 

@@ -485,6 +485,32 @@ def test_many_at_once_through_a_chain(run):
     assert sorted(a.receive()[1] for _ in sent) == sent
 
 
+def test_what_others_see_of_it(run):
+    """The upstreams that its datagrams go through are on its path, and who ends what goes through one ends it."""
+    up, idle = run(h.policy(), name="up"), run(h.policy(), name="idle")
+    upstreams = [{"name": name, "url": f"socks5://127.0.0.1:{r.front}"} for name, r in (("up", up), ("idle", idle))]
+    router = run(h.policy(upstreams=upstreams, chains=[{"name": "twice", "hops": ["up", "up"]}], default_route="twice",
+                          rules=[{"match": {"ip_cidr": ["127.0.0.2/32"]}, "route": "direct"}, {"match": {"port": [9]}, "route": "idle"}]))
+    near, far = Echo("127.0.0.2"), Echo()
+    a = Association(router.front)
+
+    def path():
+        seen = router.get("/v1/connections")["connections"]
+        assert [(c["command"], c["state"], c["timing_ms"]["hops"]) for c in seen] == [("udp", "associated", [])]
+        return seen[0]["path"]
+
+    assert path() == []
+    assert a.echo("127.0.0.2", near.port)[1] == b"ping" and path() == ["direct"]
+    assert a.echo("127.0.0.1", far.port)[1] == b"ping" and path() == ["direct", "up"]
+    assert router.get("/v1/connections?upstream=idle")["total"] == 0
+    assert router.get("/v1/connections?upstream=up")["total"] == 1
+    assert router.call("DELETE", "/v1/connections?upstream=up").status == 204
+    assert h.recv_all(a.s) == b""
+    line = router.access_lines(1)[0]
+    assert (line["end"], line["path"]) == ("deleted", "direct,up")
+    router.wait_idle()
+
+
 def test_each_destination_takes_its_own_route(run):
     """Direct, through an upstream, and rejected, in one association."""
     up = run(h.policy(), name="up")
