@@ -69,15 +69,25 @@ take_port(struct words *w, struct endpoint *out)
 	       endpoint_read_port(text, strlen(text), &out->port);
 }
 
+/* With whatever stands behind it, which doesn't count. */
+static bool
+is_unknown(const struct words *w)
+{
+	static const char unknown[7] = {'U', 'N', 'K', 'N', 'O', 'W', 'N'};
+	size_t len = (size_t)(w->end - w->at);
+	return len >= sizeof unknown && memcmp(w->at, unknown, sizeof unknown) == 0 &&
+	       (len == sizeof unknown || w->at[sizeof unknown] == ' ');
+}
+
 /* What stands between "PROXY " and CRLF. */
 static bool
 read_v1(struct words w, struct proxy_header *out)
 {
 	char kind[8];
+	if (is_unknown(&w))
+		return true;
 	if (memchr(w.at, '\0', (size_t)(w.end - w.at)) != NULL || !take_word(&w, kind, sizeof kind))
 		return false;
-	if (strcmp(kind, "UNKNOWN") == 0)
-		return true;
 	int family = strcmp(kind, "TCP4") == 0   ? AF_INET
 		     : strcmp(kind, "TCP6") == 0 ? AF_INET6
 						 : AF_UNSPEC;
@@ -102,15 +112,17 @@ parse_v1(const uint8_t *in, size_t len, struct proxy_header *out, size_t *used)
 
 /* ---- version 2 ---- */
 
-/* Families and transports that are none of ours are taken as UNKNOWN; unassigned ones are faults.
- */
+/* Of LOCAL nothing else counts. Families and transports that are none of ours are taken as UNKNOWN;
+ * unassigned ones are faults. */
 static bool
 read_v2(uint8_t command, uint8_t kind, struct reader r, struct proxy_header *out)
 {
 	size_t size = kind == V2_TCP4 ? 4 : 16;
-	if ((command != V2_LOCAL && command != V2_PROXY) || kind >> 4 > 3 || (kind & 15) > 2)
+	if (command == V2_LOCAL)
+		return true;
+	if (command != V2_PROXY || kind >> 4 > 3 || (kind & 15) > 2)
 		return false;
-	if (command == V2_LOCAL || (kind != V2_TCP4 && kind != V2_TCP6))
+	if (kind != V2_TCP4 && kind != V2_TCP6)
 		return true;
 	const uint8_t *from = read_bytes(&r, size), *to = read_bytes(&r, size);
 	uint16_t from_port = read_u16(&r), to_port = read_u16(&r);
