@@ -220,6 +220,17 @@ def test_all_at_once_and_its_end(front, alice, serve, level):
     assert c.recv_all().decode() == h.sha256(body)
 
 
+@pytest.mark.parametrize("flags", [g.FLAGS[1:], ()], ids=["no answer is asked for", "nothing is"])
+def test_who_does_not_ask_us_to_prove_ourselves(front, alice, serve, flags):
+    """The context stands with its first token, and nothing is said to that; the level comes next."""
+    proxy, target = front(), serve(h.echo)
+    for level in LEVELS.values():
+        c = alice(proxy, flags=flags).enter(level)
+        assert c.request("127.0.0.1", target.port)[0] == 0
+        c.sendall(b"ping")
+        assert c.recv_exactly(4) == b"ping"
+
+
 def test_many_on_two_workers(front, alice, serve):
     proxy, target = front(more={"workers": 2}), serve(h.echo)
     failed = []
