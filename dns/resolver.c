@@ -9,6 +9,7 @@
 #include "dns/resolver.h"
 
 #include "base/counters.h"
+#include "base/idn.h"
 #include "base/list.h"
 #include "base/loop.h"
 #include "dns/cache.h"
@@ -548,9 +549,17 @@ begin(struct resolve *q, const char *name, uint64_t timeout_ms)
 
 /* ---- the door ---- */
 
+/* Hosts, rules, cache and servers know a name in ASCII, where it has such a form. */
+static const char *
+known_form(const char *name, struct endpoint *ascii)
+{
+	return idn_is_foreign(name, strlen(name)) && idn_to_ascii(name, ascii) ? ascii->name : name;
+}
+
 struct resolve *
 resolve_start(struct resolver *r, const char *name, uint64_t timeout_ms, resolve_cb *cb, void *arg)
 {
+	struct endpoint ascii;
 	struct resolve *q = calloc(1, sizeof *q);
 	if (q == NULL)
 		return NULL;
@@ -559,7 +568,7 @@ resolve_start(struct resolver *r, const char *name, uint64_t timeout_ms, resolve
 	q->arg = arg;
 	list_init(&q->link);
 	deadline_init(&q->deadline, on_deadline);
-	begin(q, name, timeout_ms);
+	begin(q, known_form(name, &ascii), timeout_ms);
 	return q;
 }
 
@@ -577,7 +586,8 @@ enum dns_error
 resolve_now(struct resolver *r, const char *name, struct endpoint *addrs, size_t cap, size_t *n)
 {
 	const struct cache_entry *entry;
-	struct result *known = known_result(r, name, &entry);
+	struct endpoint ascii;
+	struct result *known = known_result(r, known_form(name, &ascii), &entry);
 
 	*n = 0;
 	if (known == NULL)
@@ -640,5 +650,6 @@ resolver_cache_each(struct resolver *r, resolver_each *each, void *arg)
 size_t
 resolver_cache_drop(struct resolver *r, const char *name)
 {
-	return cache_drop(r->cache, name);
+	struct endpoint ascii;
+	return cache_drop(r->cache, name != NULL ? known_form(name, &ascii) : NULL);
 }

@@ -10,6 +10,7 @@
 #include "policy/domain_set.h"
 
 #include "base/hash.h"
+#include "base/idn.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -95,14 +96,14 @@ domain_path_of(struct domain_path *path, struct domain_key key, const char *name
 
 /* ---- reading names ---- */
 
-/* Letters, digits, '-', '_', dots and what is not ASCII: no other byte is in a name that a client
- * means, so it is a slip. */
+/* Letters, digits, '-', '_' and dots: no other byte is in a name that a client means, so it is a
+ * slip. */
 static bool
 is_domain_byte(char c)
 {
 	unsigned char u = (unsigned char)c, letter = u | 0x20;
 	return (letter >= 'a' && letter <= 'z') || (u >= '0' && u <= '9') || u == '-' || u == '.' ||
-	       u == '_' || u >= 0x80;
+	       u == '_';
 }
 
 const char *
@@ -119,6 +120,8 @@ domain_read(struct endpoint *out, const char *text, size_t len)
 		return "not a domain";
 	if (out->kind != ENDPOINT_NAME)
 		return "an IP address, not a domain";
+	if (idn_is_foreign(out->name, out->name_len) && !idn_to_ascii(out->name, out))
+		return "not a domain: it has no form in ASCII (IDNA 2008)";
 	for (size_t i = 0; i < out->name_len; i++) {
 		if (!is_domain_byte(out->name[i]))
 			return "not a domain";

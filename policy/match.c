@@ -4,6 +4,7 @@
  */
 #include "policy/match.h"
 
+#include "base/idn.h"
 #include "policy/match_keys.h"
 #include "socks/command.h"
 
@@ -30,7 +31,7 @@ match_view_init(struct match_view *v, const struct policy *p, const struct polic
 	v->n_addrs = is_address;
 	v->can_ask = r->to->kind == ENDPOINT_NAME && !r->resolve_failed &&
 		     (r->addrs == NULL || r->n_addrs > 0);
-	v->has_path = false;
+	v->has_path = v->has_name = false;
 	v->path.key = key;
 	forget_sets(v);
 }
@@ -44,11 +45,24 @@ match_view_show_addresses(struct match_view *v, const struct endpoint *addrs, si
 	forget_sets(v);
 }
 
-const struct domain_path *
-match_view_path(struct match_view *v)
+const struct endpoint *
+match_view_name(struct match_view *v)
 {
 	const struct endpoint *to = v->request->to;
 	if (to->kind != ENDPOINT_NAME)
+		return NULL;
+	if (!v->has_name) {
+		v->name = idn_is_foreign(to->name, to->name_len) && idn_to_ascii(to->name, &v->ascii) ? &v->ascii : to;
+		v->has_name = true;
+	}
+	return v->name;
+}
+
+const struct domain_path *
+match_view_path(struct match_view *v)
+{
+	const struct endpoint *to = match_view_name(v);
+	if (to == NULL)
 		return NULL;
 	if (!v->has_path) {
 		domain_path_of(&v->path, v->path.key, to->name, to->name_len);
@@ -193,8 +207,8 @@ userid_holds(const struct rule_match *m, struct match_view *v)
 static enum truth
 domain_holds(const struct rule_match *m, struct match_view *v)
 {
-	const struct endpoint *to = v->request->to;
-	return truth_of(to->kind == ENDPOINT_NAME && have_text(&m->domains, to->name));
+	const struct endpoint *to = match_view_name(v);
+	return truth_of(to != NULL && have_text(&m->domains, to->name));
 }
 
 static enum truth
@@ -211,9 +225,9 @@ domain_suffix_holds(const struct rule_match *m, struct match_view *v)
 static enum truth
 domain_keyword_holds(const struct rule_match *m, struct match_view *v)
 {
-	const struct endpoint *to = v->request->to;
-	for (size_t i = 0; to->kind == ENDPOINT_NAME && i < m->keywords.n; i++) {
-		if (strstr(to->name, m->keywords.list[i]) != NULL)
+	const struct endpoint *to = match_view_name(v);
+	for (size_t i = 0; to != NULL && i < m->keywords.n; i++) {
+		if (strstr(to->name, m->keywords.list[i]) != NULL || strstr(v->request->to->name, m->keywords.list[i]) != NULL)
 			return TRUTH_YES;
 	}
 	return TRUTH_NO;

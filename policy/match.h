@@ -93,7 +93,9 @@ struct match_view {
 	const struct endpoint *addrs;  /* the destination's, as far as rules see them now */
 	size_t n_addrs;
 	bool can_ask;                  /* the addresses of the name may become known */
-	bool has_path;
+	bool has_path, has_name;
+	const struct endpoint *name;   /* the destination as rules know it: in ASCII */
+	struct endpoint ascii;         /* of a name that came otherwise; else not touched */
 	struct domain_path path;
 	uint64_t set_known[MATCH_SETS_REMEMBERED / 64], set_holds[MATCH_SETS_REMEMBERED / 64];
 };
@@ -108,7 +110,9 @@ void match_view_show_addresses(struct match_view *v, const struct endpoint *addr
  * itself, which rules know by its loopback address. For a BIND it stands for anybody.
  */
 const struct endpoint *match_view_meant(const struct match_view *v, size_t i);
-/** The destination's name taken apart; NULL where it is no name. */
+/** The destination's name, in ASCII where it has such a form; NULL where it is no name. */
+const struct endpoint *match_view_name(struct match_view *v);
+/** That taken apart. */
 const struct domain_path *match_view_path(struct match_view *v);
 /** Is the destination in this set? Never UNKNOWN for a set of type domain. */
 enum truth match_view_in_set(struct match_view *v, uint32_t set);

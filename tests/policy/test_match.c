@@ -222,6 +222,8 @@ static const struct {
 	{ "{\"client_cidr\": [\"10/8\"]}", "/rules/0/match/client_cidr/0", "" },
 	{ "{\"domain\": [\"192.0.2.1\"]}", "/rules/0/match/domain/0", "an IP address, not a domain" },
 	{ "{\"domain\": [\"*.example\"]}", "/rules/0/match/domain/0", "no wildcards" },
+	{ "{\"domain\": [\"turn\\u202edaer.example\"]}", "/rules/0/match/domain/0", "no form in ASCII" },
+	{ "{\"domain_suffix\": [\"a\\u2474.example\"]}", "/rules/0/match/domain_suffix/0", "not a domain" },
 	{ "{\"domain\": [\"\"]}", "/rules/0/match/domain/0", "" },
 	{ "{\"domain\": [\".a.example\"]}", "/rules/0/match/domain/0", "empty" },
 	{ "{\"domain_suffix\": [\".\"]}", "/rules/0/match/domain_suffix/0", "empty" },

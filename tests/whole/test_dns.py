@@ -6,6 +6,7 @@ import time
 import pytest
 
 import harness as h
+import peers
 
 BOTH = [("target.test", "A"), ("target.test", "AAAA")]
 
@@ -312,3 +313,54 @@ def test_no_spelling_of_this_host_gets_around_a_reject_rule(run, started, serve)
             assert h.socks5(router.front, name, here.port)[1] == 2, name
     assert here.accepted == 0
     assert h.socks5(router.front, "0.0.0.0", 0, command=2)[1] == 0  # for a BIND that is anybody
+
+
+# ---- names that are not ASCII ----
+
+BUECHER, A_LABEL = "bücher.test", "xn--bcher-kva.test"
+
+
+def granted(router, name, port):
+    raw = name.encode()
+    with h.connect(router.front) as s:
+        s.sendall(b"\x05\x01\x00\x05\x01\x00\x03" + bytes([len(raw)]) + raw + port.to_bytes(2, "big"))
+        assert h.recv_exactly(s, 2) == b"\x05\x00"
+        return h.socks5_read_reply(s)
+
+
+@pytest.mark.parametrize("written", [BUECHER, "BÜCHER.Test", A_LABEL])
+@pytest.mark.parametrize("match", ["domain", "domain_suffix", "domain_keyword", "set", "set file"])
+def test_a_rule_knows_a_name_in_either_form(run, folder, written, match):
+    rule = {match: [written]}
+    more = {}
+    if match == "domain_keyword":
+        rule = {match: ["bücher" if written == BUECHER else "xn--bcher"]}
+    elif match == "set":
+        rule, more = {"set": ["s"]}, {"sets": [{"name": "s", "type": "domain", "values": [written]}]}
+    elif match == "set file":
+        (folder / "names.txt").write_text(f"{written}\n")
+        rule, more = {"set": ["s"]}, {"sets": [{"name": "s", "type": "domain", "file": "names.txt"}]}
+    router = run(h.policy(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{h.free_port()}"}], default_route="up",
+                          rules=[{"name": "books", "match": rule, "route": "reject"}], **more))
+    names = [BUECHER] if written == BUECHER and match == "domain_keyword" else [BUECHER, "Bücher.test.", A_LABEL]
+    for name in names:
+        assert granted(router, name, 80) == 2, name
+    for name in ("buecher.test", "größe.test"):
+        assert granted(router, name, 80) == 1, name
+
+
+def test_a_name_is_asked_for_in_ascii(run, serve, programs):
+    target = serve(h.echo)
+    dnsmasq = programs.dnsmasq(f"--address=/{A_LABEL}/127.0.0.1")
+    router = run(h.policy(workers=1, dns={"servers": [dnsmasq.address], "family": "ipv4_only", "hosts": {"größe.test": ["127.0.0.1"]}}))
+    for name in (BUECHER, A_LABEL, "größe.test"):
+        assert granted(router, name, target.port) == 0, name
+    assert dnsmasq.queries() == [(A_LABEL, "A")]  # once: it is the same name
+    assert router.access_lines(3)[0]["to"] == f"{BUECHER}:{target.port}"
+
+
+def test_a_name_goes_on_as_it_came(run, serve):
+    up = serve(peers.named_upstream("up"))
+    router = run(h.policy(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{up.port}"}], default_route="up"))
+    assert granted(router, BUECHER, 80) == 0
+    assert up.noted() == [(None, BUECHER, 80)]
