@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "router/local.h"
 #include "router/revision.h"
@@ -171,15 +172,34 @@ hop_stands(struct udp_hop *h, const struct dial_result *r)
 		way_stands(h->way);
 }
 
+/* Once a second at most; what is dropped meanwhile is only counted. */
+static void
+log_failure(const struct udp_way *y, const struct dial_result *r)
+{
+	struct log_line line;
+	char client[ENDPOINT_TEXT_MAX];
+	if (!log_wants(LOG_DEBUG))
+		return;
+	log_begin(&line, LOG_DEBUG, "no way for datagrams");
+	const struct endpoint *at = y->owner->key.client;
+	log_str(&line, "client", at->kind == ENDPOINT_NONE ? "unix" : endpoint_host_to_text(at, client, sizeof client));
+	log_str(&line, "route", policy_route_name(policy_of(y), y->route));
+	log_str(&line, "verdict", verdict_text(r->verdict));
+	log_str(&line, "detail", r->detail);
+	log_end(&line);
+}
+
 static void
 on_before(const struct dial_result *r, void *arg)
 {
 	struct udp_hop *h = arg;
 	h->dial = NULL;
-	if (r->verdict == VERDICT_GRANTED)
+	if (r->verdict == VERDICT_GRANTED) {
 		hop_stands(h, r);
-	else
-		way_fail(h->way);
+		return;
+	}
+	log_failure(h->way, r);
+	way_fail(h->way);
 }
 
 static bool
@@ -235,6 +255,7 @@ on_last(const struct dial_result *r, void *arg)
 	struct udp_way *y = h->way;
 	h->dial = NULL;
 	if (r->verdict != VERDICT_GRANTED) {
+		log_failure(y, r);
 		way_fail(y);
 		return;
 	}

@@ -574,6 +574,18 @@ def test_members_that_turn_out_not_to_are_passed_over(run, serve, answer):
     assert all(router.upstream(u["name"])["failures_total"] == 0 for u in upstreams)
 
 
+def test_why_there_is_no_way_is_told(run, serve):
+    """To who wants to know: the level is debug."""
+    bad = serve(peers.says(3, b"\x05\x00", 10, b"\x05\x01\x00\x01" + bytes(6)))
+    router = run(h.policy(upstreams=[{"name": "bad", "url": f"socks5://127.0.0.1:{bad.port}"}], default_route="bad"))
+    a = Association(router.front)
+    a.send("192.0.2.1", 9, b"lost")
+    await_drops(router, no_way=1)
+    line = h.wait_until("a line", lambda: router.log_entries("no way for datagrams"))[0]
+    assert (line["level"], line["client"], line["route"], line["verdict"]) == ("debug", "127.0.0.1", "bad", "upstream failed")
+    assert "upstream bad" in line["detail"]
+
+
 def test_an_upstream_that_comes_back(run):
     """The association outlives its way: datagrams are dropped while there is none, and a new one is made."""
     port = h.free_port()
