@@ -142,6 +142,22 @@ def test_behind_haproxy(run, serve, process, folder, option):
     h.wait_until("the client's address", lambda: any(line["client"].startswith("127.0.0.9:") for line in s.access_lines(1)))
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("client, front_host", [("127.0.0.9", "127.0.0.1"), ("::1", "::1")])
+def test_haproxy_behind_us_is_told_the_client(run, serve, process, folder, programs, version, client, front_host):
+    body = b"x" * 200_000
+    target, port, inner, mine = serve(h.page(body)), h.free_port(), programs.microsocks(), h.free_port()
+    conf = folder / "accepts.cfg"
+    conf.write_text("global\n maxconn 50\n log stdout format raw local0\ndefaults\n mode tcp\n log global\n log-format from=%ci\n"
+                    " timeout connect 5s\n timeout client 20s\n timeout server 20s\n"
+                    f"listen l\n bind 127.0.0.1:{port} accept-proxy\n server s 127.0.0.1:{inner}\n")
+    haproxy = process([h.need("haproxy"), "-db", "-f", conf], "haproxy", port)
+    at = f"[{front_host}]:{mine}" if ":" in front_host else f"{front_host}:{mine}"
+    run(through(version, f"socks5://127.0.0.1:{port}", listeners=[h.listener(listen=at)]))
+    assert h.curl("--interface", client, "--socks5", at, f"http://127.0.0.1:{target.port}/") == (0, body)
+    h.wait_until("haproxy to say so", lambda: f"from={client}\n" in haproxy.log())
+
+
 def through(version, url, **more):
     return h.policy(upstreams=[{"name": "next", "url": url, "send_proxy": version}], default_route="next", **more)
 
