@@ -19,6 +19,8 @@
 #include "upstream/connector.h"
 #include "upstream/udp_probe.h"
 
+enum { PATIENCE = 4, PATIENCE_LEAST_MS = 1000 };
+
 struct prober {
 	struct loop *loop;
 	struct dialer *dialer;
@@ -39,6 +41,7 @@ struct prober {
 	struct udp_probe *udp;
 	struct deadline deadline;
 	struct loop_task next;
+	bool silent;                /* a hop was, at the handshake: the rest is as it is */
 	uint8_t heard[2];           /* a server's choice of a method */
 	size_t n_heard;
 	struct probe_result results[PROBE_TRIALS];
@@ -89,6 +92,20 @@ scheme_of(const struct prober *p)
 
 /* ---- one trial's end ---- */
 
+/* A hop let all the time pass: the others need not wait as long, but some times what the handshake
+ * took. */
+static void
+note_silence(struct prober *p)
+{
+	uint32_t enough = p->results[PROBE_HANDSHAKE].total_us / 1000 * PATIENCE;
+	if (p->at == PROBE_HANDSHAKE)
+		p->silent = true;
+	if (enough < PATIENCE_LEAST_MS)
+		enough = PATIENCE_LEAST_MS;
+	if (enough < p->plan.timeout_ms)
+		p->plan.timeout_ms = enough;
+}
+
 static void
 trial_end(struct prober *p, enum probe_answer answer, const char *detail)
 {
@@ -96,6 +113,8 @@ trial_end(struct prober *p, enum probe_answer answer, const char *detail)
 	r->answer = answer;
 	r->total_us = (uint32_t)(clock_now_us() - p->began_us);
 	snprintf(r->detail, sizeof r->detail, "%s", detail);
+	if (answer == PROBE_NO && r->total_us / 1000 >= p->plan.timeout_ms)
+		note_silence(p);
 	loop_clear_deadline(p->loop, &p->deadline);
 	bind_wait_cancel(p->bind_wait);
 	p->bind_wait = NULL;
@@ -107,6 +126,15 @@ trial_end(struct prober *p, enum probe_answer answer, const char *detail)
 }
 
 /* ---- methods: a greeting that offers one ---- */
+
+/* Not an answer to the greeting: the last hop's fault. */
+static void
+fail_greeting(struct prober *p, enum verdict v, const char *why)
+{
+	p->results[p->at].verdict = v;
+	p->results[p->at].hop_at_fault = (int)p->plan.path.n_hops - 1;
+	trial_end(p, PROBE_NO, why);
+}
 
 static void
 on_choice(struct stream *s, void *arg)
@@ -122,12 +150,17 @@ on_choice(struct stream *s, void *arg)
 			break;
 		p->n_heard += n;
 	}
-	bool whole = p->n_heard == sizeof p->heard;
-	bool taken = whole && p->heard[0] == SOCKS5_VERSION &&
-		     p->heard[1] == trials[p->at].method;
+	if (p->n_heard > 0 && p->heard[0] != SOCKS5_VERSION) {
+		fail_greeting(p, VERDICT_UPSTREAM_GARBAGE, verdict_text(VERDICT_UPSTREAM_GARBAGE));
+		return;
+	}
+	if (p->n_heard < sizeof p->heard) {
+		fail_greeting(p, VERDICT_UPSTREAM_FAILED, "it left at the greeting");
+		return;
+	}
+	bool taken = p->heard[1] == trials[p->at].method;
 	p->results[p->at].verdict = taken ? VERDICT_GRANTED : VERDICT_UPSTREAM_AUTH;
-	trial_end(p, taken ? PROBE_YES : PROBE_NO,
-		  taken ? "" : whole ? "not accepted" : "it left at the greeting");
+	trial_end(p, taken ? PROBE_YES : PROBE_NO, taken ? "" : "not accepted");
 }
 
 static void
@@ -138,8 +171,7 @@ greet(struct prober *p)
 	p->n_heard = 0;
 	if (stream_write(&p->stream, greeting, sizeof greeting, &n) != STREAM_OK ||
 	    n != sizeof greeting) {
-		p->results[p->at].verdict = VERDICT_UPSTREAM_FAILED;
-		trial_end(p, PROBE_NO, "it left at the greeting");
+		fail_greeting(p, VERDICT_UPSTREAM_FAILED, "it left at the greeting");
 		return;
 	}
 	stream_set_callback(&p->stream, on_choice, p);
@@ -234,8 +266,12 @@ on_late(struct deadline *d)
 		on_connected(ETIMEDOUT, NULL, NULL, p);
 		return;
 	}
+	if (p->at != PROBE_BIND) {
+		fail_greeting(p, VERDICT_UPSTREAM_FAILED, "no answer to the greeting in time");
+		return;
+	}
 	p->results[p->at].verdict = VERDICT_UPSTREAM_FAILED;
-	trial_end(p, PROBE_NO, p->at == PROBE_BIND ? "its peer connected, and it did not say so" : "no answer to the greeting in time");
+	trial_end(p, PROBE_NO, "its peer connected, and it did not say so");
 }
 
 /* ---- UDP: a datagram there and back ---- */
@@ -271,7 +307,10 @@ on_dialled(const struct dial_result *r, void *arg)
 	p->dial = NULL;
 	keep_times(&p->results[p->at], r);
 	if (r->verdict == VERDICT_GRANTED && is_method(p->at)) {
-		greet(p);
+		if (r->early_len == 0)
+			greet(p);
+		else /* it spoke before it was asked */
+			fail_greeting(p, VERDICT_UPSTREAM_GARBAGE, verdict_text(VERDICT_UPSTREAM_GARBAGE));
 		return;
 	}
 	if (r->verdict == VERDICT_GRANTED && p->at == PROBE_BIND) {
@@ -348,6 +387,11 @@ trial_start(struct prober *p)
 	p->results[p->at].hop_at_fault = -1;
 	if (to == NULL) {
 		trial_end(p, PROBE_SKIPPED, why);
+		return;
+	}
+	if (p->silent) {
+		p->results[p->at] = p->results[PROBE_HANDSHAKE];
+		trial_end(p, PROBE_NO, p->results[PROBE_HANDSHAKE].detail);
 		return;
 	}
 	if (trials[p->at].command == SOCKS_UDP && trials[p->at].kind != ENDPOINT_NONE) {

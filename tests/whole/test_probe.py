@@ -145,6 +145,37 @@ def test_peers_that_misbehave(serve):
         assert all(row["answer"] in (False, None) for row in rows.values())
 
 
+@pytest.mark.parametrize("script, error", [((b"HTTP/1.0 400 No\r\n", "silence"), "upstream broke its protocol"), ((3,), "upstream failed"),
+                                           ((3, b"\x05"), "upstream failed"), ((3, b"\x04\x00"), "upstream broke its protocol")])
+@pytest.mark.parametrize("hops", [1, 2, 3])
+def test_who_does_not_speak_socks5_is_at_fault(run, serve, script, error, hops):
+    before = [f"socks5://127.0.0.1:{run(h.policy()).front}" for _ in range(hops - 1)]
+    code, rows, _ = probe(",".join([*before, f"socks5://127.0.0.1:{serve(says(*script)).port}"]), "--to", "127.0.0.1:1")
+    assert code == 1
+    for name in "handshake", "method none", "method userpass", "method gssapi", "CONNECT by IPv4", "BIND", "UDP":
+        assert (rows[name]["answer"], rows[name]["error"], rows[name]["hop_at_fault"]) == (False, error, hops), rows[name]
+
+
+def test_a_silent_hop_is_waited_for_once(run, serve):
+    """It says nothing to the handshake, so nothing else is tried."""
+    first, silent = run(h.policy()), serve(says("silence"))
+    code, rows, _ = probe(f"socks5://127.0.0.1:{first.front},socks5://127.0.0.1:{silent.port},socks5://127.0.0.1:1", "--to", "127.0.0.1:1")
+    assert code == 1 and silent.accepted == 1
+    for name in "handshake", "method none", "CONNECT by IPv4", "BIND", "BIND by IPv4", "UDP", "UDP by IPv4":
+        assert (rows[name]["answer"], rows[name]["hop_at_fault"]) == (False, 2)
+        assert rows[name]["detail"] == "hop 2 (upstream-1) silent: no answer in time"
+
+
+def test_a_hop_that_is_silent_to_requests_is_waited_for_less_and_less(run, serve):
+    first, silent = run(h.policy()), serve(says(3, b"\x05\x00", "silence"))
+    code, rows, _ = probe(f"socks5://127.0.0.1:{first.front},socks5://127.0.0.1:{silent.port}", "--to", "127.0.0.1:1")
+    assert code == 1 and rows["handshake"]["answer"] is True
+    for name in "CONNECT by IPv4", "BIND", "BIND by IPv4", "UDP", "UDP by IPv4":
+        assert (rows[name]["answer"], rows[name]["hop_at_fault"]) == (False, 2)
+    assert rows["CONNECT by IPv4"]["ms"] >= 5000
+    assert rows["UDP by IPv4"]["ms"] < max(5000, 8 * rows["handshake"]["ms"])
+
+
 @pytest.mark.parametrize("url", ["gopher://127.0.0.1", "direct://", "socks5://127.0.0.1,", ",", "socks5://h:0"])
 def test_usage(url):
     code, rows, err = probe(url)
