@@ -108,7 +108,7 @@ reuse_what_is_over(void)
 
 /* ---- relaying ---- */
 
-/* A short read has emptied the socket, unless more than data was told of. */
+/* A short read has emptied the socket, unless more than data was told of, or may have been. */
 static void
 relay(struct end *from, uint32_t events)
 {
@@ -142,7 +142,7 @@ relay_start(struct link *l, uint32_t events)
 	if ((events & (EPOLLIN | EPOLLRDHUP)) != 0)
 		relay(&l->target, events);
 	if (l->early && l->step == STEP_RELAYING)
-		relay(&l->client, 0);
+		relay(&l->client, EPOLLRDHUP);
 }
 
 /* ---- the handshakes ---- */

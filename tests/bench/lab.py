@@ -56,12 +56,13 @@ def fast_opened():
     return counted["TCPFastOpenActive"], counted["TCPFastOpenPassive"]
 
 
-KEPT, BESIDE = 1024, 150               # descriptors that sockroute keeps for other things; sessions measured beside idle ones
+OPEN, OTHERS, PIPES = 64, 1024, 512    # descriptors that sockroute has or keeps for other things; for the pipes of one worker
+BESIDE = 150                           # sessions that are measured beside idle ones
 
 
 def raise_descriptors():
     """To what SESSIONS take, where that is allowed; else to the most that is."""
-    enough = 2 * (SESSIONS + BESIDE) + KEPT
+    enough = 2 * (SESSIONS + BESIDE) + OPEN + OTHERS + PIPES * CORES
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     for limit in (max(enough, hard), hard):
         with contextlib.suppress(OSError, ValueError):
@@ -70,9 +71,9 @@ def raise_descriptors():
 
 
 def most_sessions():
-    """How many sessions one process can hold: two descriptors each."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return min(SESSIONS, (hard - min(hard // 4, KEPT) - 2 * BESIDE) // 2)
+    """How many idle sessions one process can hold, two descriptors each: as router/places.h deals them out."""
+    left = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - OPEN
+    return min(SESSIONS, (left - min(left // 8, OTHERS) - min(left // 8, PIPES * CORES)) // 2 - BESIDE)
 
 
 def find(program):
