@@ -165,6 +165,13 @@ seal(struct gss_talk *t, enum gssapi_protection level)
 	return stream_start_gss(t->plan.stream, &how, NULL, 0) ? GSS_TALK_DONE : fail_memory(t);
 }
 
+/* "Selective": each end seals as it sees fit, so that what it says is whole is all that is sure. */
+static enum gssapi_protection
+sure_level(uint8_t granted)
+{
+	return granted == GSSAPI_SELECTIVE ? GSSAPI_INTEGRITY : (enum gssapi_protection)granted;
+}
+
 static enum gss_talk_status
 take_level(struct gss_talk *t, const struct gssapi_message *m)
 {
@@ -175,12 +182,13 @@ take_level(struct gss_talk *t, const struct gssapi_message *m)
 	if (!gss_context_unwrap(t->context, false, GSS_IN_ORDER, token, m->len, &at, &n))
 		return fail(t, VERDICT_UPSTREAM_AUTH, "the protection that it grants is forged: ",
 		    gss_context_why(t->context));
-	if (n != 1 || token[at] > GSSAPI_CONFIDENTIALITY)
+	if (n != 1 || token[at] > GSSAPI_SELECTIVE)
 		return fail_garbage(t);
-	if (token[at] < t->plan.who->protection)
+	enum gssapi_protection level = sure_level(token[at]);
+	if (level < t->plan.who->protection)
 		return fail(t, VERDICT_UPSTREAM_AUTH, "",
 		    "it grants less protection than is asked for");
-	return seal(t, (enum gssapi_protection)token[at]);
+	return seal(t, level);
 }
 
 static enum gss_talk_status

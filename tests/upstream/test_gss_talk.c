@@ -198,7 +198,7 @@ static void
 test_cut_at_every_byte(void **state)
 {
 	(void)state;
-	for (uint8_t level = GSSAPI_NONE; level <= GSSAPI_CONFIDENTIALITY; level++) {
+	for (uint8_t level = GSSAPI_NONE; level <= GSSAPI_SELECTIVE; level++) {
 		uint8_t bytes[64];
 		size_t first, len = honest(bytes, level, &first);
 		for (size_t cut = 0; cut <= len; cut++) {
@@ -299,7 +299,7 @@ test_wrong_answers(void **state)
 {
 	static const uint8_t refusal[] = { 1, 0xff }, version[] = { 5, 1, 0, 1, 'x' }, empty[] = { 1, 1, 0, 0 },
 	                     type[] = { 1, 3, 0, 1, 'x' };
-	static const uint8_t two_levels[] = { 2, 2 }, selective = GSSAPI_SELECTIVE, nothing = 0;
+	static const uint8_t two_levels[] = { 2, 2 }, selective = GSSAPI_SELECTIVE, none = GSSAPI_SELECTIVE + 1, nothing = 0;
 	const char *garbage = "its answer to the Kerberos ticket is none";
 	uint8_t bytes[64];
 	size_t first, len;
@@ -316,7 +316,9 @@ test_wrong_answers(void **state)
 	FAILS(bytes, len, GSSAPI_NONE, GARBAGE, garbage);
 	FAILS(bytes, first + level_message(bytes + first, two_levels, 2, false), GSSAPI_NONE, GARBAGE, garbage);
 	FAILS(bytes, first + level_message(bytes + first, &nothing, 0, false), GSSAPI_NONE, GARBAGE, garbage);
-	FAILS(bytes, first + level_message(bytes + first, &selective, 1, false), GSSAPI_NONE, GARBAGE, garbage);
+	FAILS(bytes, first + level_message(bytes + first, &none, 1, false), GSSAPI_NONE, GARBAGE, garbage);
+	FAILS(bytes, first + level_message(bytes + first, &selective, 1, false), GSSAPI_CONFIDENTIALITY, AUTH,
+	    "it grants less protection than is asked for");
 	bytes[first] = 1;
 	bytes[first + 1] = GSSAPI_ABORT;
 	FAILS(bytes, first + 2, GSSAPI_NONE, AUTH, "it refuses our Kerberos ticket");

@@ -10,7 +10,7 @@ import gssapi
 import harness as h
 
 CONTEXT, LEVEL, DATA, ABORT = 1, 2, 3, 0xFF
-NONE, INTEGRITY, CONFIDENTIALITY = range(3)
+NONE, INTEGRITY, CONFIDENTIALITY, SELECTIVE = range(4)
 GRANTED = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x01"
 
 
@@ -30,11 +30,20 @@ class Sealed:
 
     def __init__(self, conn, context, level):
         self.conn, self.context, self.level, self.got = conn, context, level, b""
+        self.n_sealed = 0
 
     def seal(self, data):
+        """By SELECTIVE every other message is secret."""
         if self.level == NONE:
             return data
-        return message(DATA, self.context.wrap(data, self.level == CONFIDENTIALITY).message)
+        self.n_sealed += 1
+        secret = self.level == CONFIDENTIALITY or (self.level == SELECTIVE and self.n_sealed % 2 == 0)
+        return message(DATA, self.context.wrap(data, secret).message)
+
+    def unseal(self, token):
+        opened = self.context.unwrap(token)
+        assert self.level == SELECTIVE or opened.encrypted == (self.level == CONFIDENTIALITY)
+        return opened.message
 
     def sendall(self, data):
         for i in range(0, len(data), 30000):
@@ -49,9 +58,7 @@ class Sealed:
                 return b""
             rest = h.recv_exactly(self.conn, 3)
             assert (head + rest)[:2] == b"\x01\x03"
-            opened = self.context.unwrap(h.recv_exactly(self.conn, struct.unpack("!H", rest[1:])[0]))
-            assert opened.encrypted == (self.level == CONFIDENTIALITY)
-            self.got = opened.message
+            self.got = self.unseal(h.recv_exactly(self.conn, struct.unpack("!H", rest[1:])[0]))
         taken, self.got = self.got[:n], self.got[n:]
         return taken
 
@@ -59,9 +66,7 @@ class Sealed:
         if self.level == NONE:
             return data
         assert data[:4] == struct.pack("!BBH", 1, DATA, len(data) - 4)
-        opened = self.context.unwrap(data[4:])
-        assert opened.encrypted == (self.level == CONFIDENTIALITY)
-        return opened.message
+        return self.unseal(data[4:])
 
     def __getattr__(self, name):
         return getattr(self.conn, name)

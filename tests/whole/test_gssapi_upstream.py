@@ -86,6 +86,14 @@ def test_more_protection_than_was_asked_for(run, serve, realm):
     assert proxy.noted() == [("alice@EXAMPLE.TEST", gss.CONFIDENTIALITY)]
 
 
+@pytest.mark.parametrize("asked", ["none", "integrity"])
+def test_protection_as_each_end_likes(run, serve, realm, asked):
+    """A proxy may grant "selective" protection: no message of it is less than whole, and some are secret."""
+    proxy = serve(gss.proxy(realm.keytab("rcmd"), least=gss.SELECTIVE))
+    carries(router_to(run, realm, proxy.port, keytab=realm.keytab("alice"), protection=asked), serve)
+    assert proxy.noted() == [("alice@EXAMPLE.TEST", gss.SELECTIVE)]
+
+
 def test_confidentiality_is_the_default_and_nothing_is_in_the_clear(run, serve, realm):
     """Somebody listens between the two."""
     heard = []
@@ -337,7 +345,8 @@ LIES = {
     "abort for a level": (at_level(lambda *_: b"\x01\xff"), "it refuses our Kerberos ticket"),
     "less protection": (level(bytes([gss.INTEGRITY])), "it grants less protection than is asked for"),
     "no protection": (level(bytes([gss.NONE])), "it grants less protection than is asked for"),
-    "selective protection": (level(b"\x03"), "its answer to the Kerberos ticket is none"),
+    "selective protection": (level(b"\x03"), "it grants less protection than is asked for"),
+    "a level that is none": (level(b"\x04"), "its answer to the Kerberos ticket is none"),
     "two levels": (level(b"\x02\x02"), "its answer to the Kerberos ticket is none"),
     "no level": (level(b""), "its answer to the Kerberos ticket is none"),
     "a token for a level": (at_level(lambda context, asked: gss.message(gss.CONTEXT, context.wrap(b"\x02", False).message)),
