@@ -13,7 +13,8 @@
 #include "admin/import.h"
 
 enum { PROXIES_MAX = 256, HOPS_MAX = 16, SUBSETS_OF = 6, RETRIES = 15 };
-enum { READ_MS = 4000, CONNECT_MS = 10000 };
+/* In a policy the two are one, of an hour at most. */
+enum { READ_MS = 4000, CONNECT_MS = 10000, TIME_MAX_MS = 1800000 };
 
 enum way { STRICT, DYNAMIC, RANDOM, ROUND_ROBIN };
 
@@ -126,6 +127,17 @@ add_localnet(struct import *i, char *text)
 	import_append(i, rules, rule);
 }
 
+/* An IPv6 address may stand in brackets. */
+static char *
+without_brackets(char *host)
+{
+	size_t len = strlen(host);
+	if (host[0] != '[' || host[len - 1] != ']' || strchr(host, ':') == NULL)
+		return host;
+	host[len - 1] = '\0';
+	return host + 1;
+}
+
 static bool
 add_proxy(struct import *i, struct conf *c, char **words, unsigned n)
 {
@@ -145,7 +157,7 @@ add_proxy(struct import *i, struct conf *c, char **words, unsigned n)
 		return import_fail(i, "expected at most %d proxies", PROXIES_MAX);
 	snprintf(p->name, sizeof p->name, "proxy-%u", ++c->n);
 	p->type = words[0];
-	p->host = words[1];
+	p->host = without_brackets(words[1]);
 	p->port = (uint16_t)port;
 	p->username = n > 3 ? words[3] : NULL;
 	p->password = n > 4 ? words[4] : NULL;
@@ -162,6 +174,16 @@ is_one_of(const char *word, const char *const *list)
 }
 
 static void
+take_time(struct import *i, const char *key, const char *value, uint64_t *ms)
+{
+	uint64_t number;
+	if (read_number(value, TIME_MAX_MS, &number) && number > 0)
+		*ms = number;
+	else
+		import_note(i, "%s is no number from 1 to %d: the default is taken", key, TIME_MAX_MS);
+}
+
+static void
 take_setting(struct import *i, struct conf *c, char **words, unsigned n)
 {
 	static const char *const ways[] = {"strict_chain", "dynamic_chain", "random_chain",
@@ -169,7 +191,6 @@ take_setting(struct import *i, struct conf *c, char **words, unsigned n)
 	static const char *const no_part[] = {"quiet_mode", "remote_dns_subnet", NULL};
 	static const char *const dns[] = {"proxy_dns", "proxy_dns_old", "proxy_dns_daemon", NULL};
 	char *value = n > 1 ? words[1] : words[0] + strlen(words[0]);
-	uint64_t number;
 	for (unsigned w = 0; ways[w] != NULL; w++)
 		if (strcmp(words[0], ways[w]) == 0) {
 			c->way = (enum way)w;
@@ -181,11 +202,10 @@ take_setting(struct import *i, struct conf *c, char **words, unsigned n)
 		c->proxy_dns = true;
 	else if (strcmp(words[0], "localnet") == 0)
 		add_localnet(i, value);
-	else if (strcmp(words[0], "tcp_read_time_out") == 0 && read_number(value, 3600000, &number))
-		c->read_ms = number;
-	else if (strcmp(words[0], "tcp_connect_time_out") == 0 &&
-		 read_number(value, 3600000, &number))
-		c->connect_ms = number;
+	else if (strcmp(words[0], "tcp_read_time_out") == 0)
+		take_time(i, words[0], value, &c->read_ms);
+	else if (strcmp(words[0], "tcp_connect_time_out") == 0)
+		take_time(i, words[0], value, &c->connect_ms);
 	else
 		import_note(i, "\"%s\" has no equal", words[0]);
 }

@@ -162,6 +162,41 @@ def test_an_answer_that_stalls_holds_nobody_else_up(run, serve, script, host):
         assert h.recv_exactly(slow, 8)[1] == 92
 
 
+@pytest.mark.parametrize("users, granted", [(("bob",), True), (("eve",), False)])
+def test_every_command_waits_for_the_answer(run, script, host, users, granted):
+    script(named(b"bob"))
+    s = run(lab(host, users=users))
+    with come(host, s.front) as c:
+        c.sendall(h.socks4_request("0.0.0.0", 0, 2, b"bob"))
+        assert h.recv_exactly(c, 8)[1] == (90 if granted else 93)
+    for command in 2, 3:
+        with come(host, s.front) as c:
+            c.sendall(b"\x05\x01\x00" + h.socks5_request("0.0.0.0", 0, command))
+            assert h.recv_exactly(c, 2) == b"\x05\x00"
+            assert h.socks5_read_reply(c) == (0 if granted else 2)
+
+
+def test_a_client_of_ipv6(run, serve):
+    target, asked = serve(h.echo), serve(identd(named(b"bob")), host="::1", port=113, family=socket.AF_INET6)
+    asked.questions = []
+    policy = lab("::1")
+    policy["listeners"][0]["listen"] = f"[::1]:{h.free_port()}"
+    s = run(policy)
+    assert ask5(h.connect(s.front, "::1"), target.port) == 0
+    assert asked.questions[0][1:] == (s.front, "::1")
+
+
+def test_the_client_of_a_proxy_header_is_asked_about_its_own_connection(run, serve, script, host):
+    asked, target = script(named(b"bob")), serve(h.echo)
+    policy = lab(host)
+    policy["listeners"][0]["proxy_protocol"] = True
+    s = run(policy)
+    with h.connect(s.front) as c:
+        c.sendall(f"PROXY TCP4 {host} 198.51.100.2 4321 1080\r\n".encode())
+        assert ask5(c, target.port) == 0
+    assert asked.questions[0][:2] == (4321, 1080)
+
+
 def test_clients_of_no_network_are_refused_unasked(run, serve, host):
     target = serve(h.echo)
     s = run(lab(host))

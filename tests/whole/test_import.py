@@ -209,11 +209,24 @@ def test_localnet(folder, said, match):
 def test_remarks_and_blanks(folder):
     """CRLF, tabs, remarks at a line's end."""
     policy = made(folder, "proxychains", "# strict_chain\r\n\trandom_chain # of them\r\nchain_len = 2\r\nproxy_dns\r\n \t\r\n[ProxyList] # mine\r\n"
-                  " # meanwhile\r\n\tsocks5\t192.0.2.1 \t 1080 # no user\r\nhttp 192.0.2.2 3128 joe # no password\r\nsocks5 ::1 1080 u #p\r\n")
+                  " # meanwhile\r\n\tsocks5\t192.0.2.1 \t 1080 # no user\r\nhttp 192.0.2.2 3128 joe # no password\r\nsocks5 ::1 1080 u #p\r\n"
+                  "socks5 [2001:db8::1] 1080\r\n")
     assert [{k: v for k, v in u.items() if k != "name"} for u in policy["upstreams"]] == [
         {"url": "socks5://192.0.2.1:1080"}, {"url": "http://192.0.2.2:3128", "username": "joe"},
-        {"url": "socks5://[::1]:1080", "username": "u", "password": "#p"}]
+        {"url": "socks5://[::1]:1080", "username": "u", "password": "#p"}, {"url": "socks5://[2001:db8::1]:1080"}]
     assert policy["chains"] == [{"name": "random", "hops": ["any", "any"]}] and "0.conf:" not in policy["comment"].replace("0.conf: programs", "")
+
+
+@pytest.mark.parametrize("said,want", [("", "14s"), ("tcp_read_time_out 5000\n", "15s"), ("tcp_connect_time_out 500\ntcp_read_time_out 250\n", "750ms"),
+                                       ("tcp_connect_time_out 1800000\ntcp_read_time_out 1800000\n", "60m")])
+def test_times_of_proxychains(folder, said, want):
+    assert made(folder, "proxychains", said + LIST)["timeouts"]["connect"] == want
+
+
+@pytest.mark.parametrize("said", ["tcp_connect_time_out 0", "tcp_connect_time_out 1800001", "tcp_connect_time_out soon", "tcp_connect_time_out"])
+def test_times_that_are_none(folder, said):
+    policy = made(folder, "proxychains", f"\n{said}\n" + LIST)
+    assert policy["timeouts"]["connect"] == "14s" and "0.conf:2: tcp_connect_time_out is no number" in policy["comment"]
 
 
 def test_what_proxychains_has_alone(folder):
@@ -224,7 +237,8 @@ def test_what_proxychains_has_alone(folder):
 
 
 @pytest.mark.parametrize("text", ["", "[ProxyList]\n", "[ProxyList]\nsocks5 1.2.3.4\n", "[ProxyList]\nsocks5 1.2.3.4 0\n", "[ProxyList]\nsocks6 1.2.3.4 1\n",
-                                  "[ProxyList]\n" + "socks5 1.2.3.4 1\n" * 17, "[ProxyList]\nsocks5 a/b 1\n"])
+                                  "[ProxyList]\n" + "socks5 1.2.3.4 1\n" * 17, "[ProxyList]\nsocks5 a/b 1\n", "[ProxyList]\nsocks5 [a] 1\n",
+                                  "[ProxyList]\nsocks5 [ 1\n"])
 def test_proxychains_files_of_which_nothing_can_be_made(folder, text):
     code, policy, errors = run_import(folder, "proxychains", text)
     assert (code, policy) == (1, None) and errors.startswith("sockroute: ")
