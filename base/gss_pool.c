@@ -261,8 +261,9 @@ make_thread(struct gss_pool *p)
 }
 
 /*
- * One more thread, where those that are free are fewer than the steps that may be taken. The lock is held. Who ends a step takes the
- * next, so it is enough to look when one comes. False: there is none at all.
+ * One more thread, where those that are free are fewer than the steps that may be taken. Who ends a
+ * step takes the next, so it is enough to look when one comes. The lock is held. False: there is
+ * none at all.
  */
 static bool
 have_thread(struct gss_pool *p)

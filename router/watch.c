@@ -64,11 +64,13 @@ static bool
 points_grow(struct points *p)
 {
 	size_t cap = p->cap == 0 ? 16 : 2 * p->cap;
-	struct point *larger = p->n < p->cap ? p->list : realloc(p->list, cap * sizeof *larger);
+	if (p->n < p->cap)
+		return true;
+	struct point *larger = realloc(p->list, cap * sizeof *larger);
 	if (larger == NULL)
 		return false;
-	p->cap = p->n < p->cap ? p->cap : cap;
 	p->list = larger;
+	p->cap = cap;
 	return true;
 }
 

@@ -13,7 +13,7 @@ enum {
 	V2_COMMAND = 12,  /* where it stands */
 };
 
-enum { V2_LOCAL = 0x20, V2_PROXY = 0x21, V2_TCP4 = 0x11, V2_TCP6 = 0x21 };
+enum { V2_LOCAL = 0x20, V2_PROXY = 0x21, V2_UNSPEC = 0, V2_TCP4 = 0x11, V2_TCP6 = 0x21 };
 
 static const char v1_sign[6] = {'P', 'R', 'O', 'X', 'Y', ' '};
 static const uint8_t v2_sign[V2_COMMAND] = {'\r', '\n', '\r', '\n', 0,   '\r',
@@ -233,8 +233,8 @@ proxy_header_write(uint8_t *out, size_t cap, unsigned version, const struct endp
 {
 	uint8_t header[PROXY_HEADER_WRITTEN_MAX + 1];
 	struct writer w = writer_of(header, sizeof header);
-	bool known = endpoint_is_address(from) && endpoint_is_address(to);
-	bool v6 = from->kind == ENDPOINT_IPV6 || to->kind == ENDPOINT_IPV6;
+	bool known = from != NULL && endpoint_is_address(from) && endpoint_is_address(to);
+	bool v6 = known && (from->kind == ENDPOINT_IPV6 || to->kind == ENDPOINT_IPV6);
 	size_t len;
 	if (version == 1 && known) {
 		len = write_v1((char *)header, sizeof header, v6, from, to);
@@ -246,7 +246,7 @@ proxy_header_write(uint8_t *out, size_t cap, unsigned version, const struct endp
 		if (known)
 			write_v2(&w, v6, from, to);
 		else
-			write_bytes(&w, (uint8_t[4]){V2_LOCAL}, 4);
+			write_bytes(&w, (uint8_t[4]){from == NULL ? V2_LOCAL : V2_PROXY, V2_UNSPEC}, 4);
 		len = w.len;
 	}
 	if (len > cap)

@@ -44,7 +44,9 @@ size_t proxy_header_wants(const uint8_t *in, size_t len);
 
 /**
  * Writes a header of version 1 or 2. Addresses of two kinds are written as IPv6 ones, the IPv4 one
- * mapped. Without addresses (kind NONE) it says UNKNOWN, or LOCAL.
+ * mapped. Where one of them is none (a name, or of kind NONE, as a Unix socket's client is) it says
+ * UNKNOWN, or a family that is none. Both NULL: the connection is nobody's but ours: UNKNOWN, or
+ * LOCAL.
  * @return its length; 0: cap is too small (PROXY_HEADER_WRITTEN_MAX never is)
  */
 size_t proxy_header_write(uint8_t *out, size_t cap, unsigned version, const struct endpoint *from,

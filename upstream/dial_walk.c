@@ -123,10 +123,11 @@ walk_send_proxy(struct attempt *a)
 	size_t sent = 0;
 	if (u->send_proxy == 0)
 		return true;
-	if (a->dial->request.tell_reached != NULL)
+	bool has_client = a->dial->request.tell_reached != NULL;
+	if (has_client)
 		a->dial->request.tell_reached(&reached, a->dial->arg);
-	size_t len =
-	    proxy_header_write(header, sizeof header, u->send_proxy, &a->dial->client, &reached);
+	size_t len = proxy_header_write(header, sizeof header, u->send_proxy,
+					has_client ? &a->dial->client : NULL, has_client ? &reached : NULL);
 	if (stream_write(a->stream, header, len, &sent) == STREAM_OK && sent == len)
 		return true;
 	fail_here(a, VERDICT_UPSTREAM_FAILED, "it takes no PROXY header");

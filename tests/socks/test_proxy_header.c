@@ -137,13 +137,17 @@ test_a_reader_stops_at_the_end(void **state)
 struct writing {
 	const char *what;
 	unsigned version;
-	const char *from, *to, *want;
+	const char *from, *to, *want;  /* OURS for both: no client's */
 };
+
+#define OURS "ours"
 
 static size_t
 write_header(uint8_t *out, size_t cap, const void *arg)
 {
 	const struct writing *w = arg;
+	if (w->from != NULL && strcmp(w->from, OURS) == 0)
+		return proxy_header_write(out, cap, w->version, NULL, NULL);
 	struct endpoint from = endpoint_of(w->from), to = endpoint_of(w->to);
 	return proxy_header_write(out, cap, w->version, &from, &to);
 }
@@ -165,7 +169,10 @@ test_writing(void **state)
 	     SIGN "21 21 0024 " A6 B6 "9c41 0438"},
 	    {"v2 both kinds", 2, "192.0.2.1:40001", "[2001:db8::2]:1080",
 	     SIGN "21 21 0024 00*10 ffff c0000201 " B6 "9c41 0438"},
-	    {"v2 no address", 2, NULL, NULL, SIGN "20 00 0000"},
+	    {"v2 no address", 2, NULL, NULL, SIGN "21 00 0000"},
+	    {"v2 a name", 2, "192.0.2.1:1", "example.com:1080", SIGN "21 00 0000"},
+	    {"v1 our own", 1, OURS, OURS, "'PROXY UNKNOWN' ~"},
+	    {"v2 our own", 2, OURS, OURS, SIGN "20 00 0000"},
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(writings); i++)

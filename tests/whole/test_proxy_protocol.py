@@ -212,6 +212,17 @@ def test_the_header_stands_before_tls(run, serve, folder):
     assert last.access_lines(1)[0]["client"] == here
 
 
+@pytest.mark.parametrize("version,header", [(1, b"PROXY UNKNOWN\r\n"), (2, SIGN + b"\x21\0\0\0")], ids=["v1", "v2"])
+def test_a_client_of_a_unix_socket_has_no_address(run, serve, folder, version, header):
+    """But the connection is a client's, not one of our own."""
+    target = serve(h.echo)
+    s = run(through(version, "direct://") | {"listeners": [h.listener(listen=f"unix:{folder}/front")]})
+    with h.connect(s.front) as c:
+        c.sendall(b"\x05\x01\x00" + h.socks5_request("127.0.0.1", target.port) + b"ping")
+        assert h.recv_exactly(c, 2) == b"\x05\x00" and h.socks5_read_reply(c) == 0
+        assert h.recv_exactly(c, len(header) + 4) == header + b"ping"
+
+
 def test_a_health_check_names_nobody(run, serve):
     seen = []
     upstream = serve(lambda conn, _: seen.append(h.recv_exactly(conn, len(LOCAL) + 1)))
