@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "router/local.h"
+
 void
 front_key(const struct policy_listener *conf, char *out, size_t cap)
 {
@@ -192,6 +194,8 @@ front_open(const struct policy_listener *conf, unsigned n_workers, struct inheri
 		front_free(f);
 		return NULL;
 	}
+	for (unsigned i = 0; !f->is_unix && i < f->n_sockets; i++)
+		local_watch_peers(atomic_load(&f->fds[i]), &conf->listen);
 	return f;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -92,6 +93,21 @@ use_line(int fd, const struct policy_upstream *line)
 	return line->mark == 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &line->mark, sizeof line->mark) == 0;
 }
 
+void
+local_watch_peers(int listening, const struct endpoint *at)
+{
+	static const struct { int level, option, value; } options[] = {
+		{ IPPROTO_TCP, TCP_KEEPIDLE, LOCAL_KEEPALIVE_S },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, LOCAL_KEEPALIVE_S / LOCAL_PROBES },
+		{ IPPROTO_TCP, TCP_KEEPCNT, LOCAL_PROBES },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+	};
+	if (endpoint_is_loopback(at))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		(void)setsockopt(listening, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
+}
+
 /*
  * One try. Ports left in TIME_WAIT by earlier connections may be taken again (SO_REUSEADDR); that lets two sockets bind one port
  * as long as neither listens, so it is listen() that decides who has it.
@@ -107,6 +123,8 @@ open_at(int type, const struct endpoint *at, const struct policy_upstream *line)
 	bool ok = use_line(fd, line) && (type != SOCK_STREAM || set_flag(fd, SOL_SOCKET, SO_REUSEADDR)) &&
 		  (at->kind != ENDPOINT_IPV6 || set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY)) &&
 		  bind(fd, (struct sockaddr *)&ss, len) == 0 && (type != SOCK_STREAM || listen(fd, 4) == 0);
+	if (ok && type == SOCK_STREAM)
+		local_watch_peers(fd, at);
 	if (ok)
 		return fd;
 	int error = errno;

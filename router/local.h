@@ -13,13 +13,23 @@
 
 struct random;
 
-enum { LOCAL_TRIES_MAX = 64 };         /* ports of the range that are tried, from a random one on */
+enum {
+	LOCAL_TRIES_MAX = 64,          /* ports of the range that are tried, from a random one on */
+	LOCAL_KEEPALIVE_S = 60,
+	LOCAL_PROBES = 4,
+};
 
 struct local_socket {
 	int fd;                        /* non-blocking; a stream socket listens */
 	struct endpoint told;          /* for the client */
 };
 
+/**
+ * What a listening socket accepts is probed after LOCAL_KEEPALIVE_S of silence, and given up as long after that where no probe is
+ * answered: a host that is gone says nothing. Not on loopback (`at`: its own address), where both ends die together. Nothing more,
+ * as a client may well keep its window shut for long (a paused player).
+ */
+void local_watch_peers(int listening, const struct endpoint *at);
 /** Our own address as `peer` sees it, if the routes are the same both ways; kind NONE: no route. Port 0. */
 void local_address_towards(const struct endpoint *peer, struct endpoint *out);
 /** Our end of a connected socket; that of a Unix socket is 127.0.0.1, for its client is on this host. Port 0. */
