@@ -143,7 +143,7 @@ put_bad_byte(struct log_line *l, uint8_t byte)
 }
 
 /*
- * What a byte may be without being looked at: part of a value that needs no quotes in text, as it can't be misread there;
+ * What a byte may be without being looked at further: part of a value that needs no quotes in text, as it can't be misread there;
  * part of one between quotes that needs no escape in either format.
  */
 enum { IS_WORD = 1, IS_EASY = 2 };
@@ -205,7 +205,6 @@ room_in(const struct log_line *l)
 	return l->full ? 0 : LOG_LINE_MAX - CLOSING_MAX - l->len;
 }
 
-/* Any value, where put_easy_value could not. */
 static void
 put_value(struct log_line *l, const char *bytes, size_t len)
 {
@@ -263,8 +262,8 @@ end_key(struct log_line *l, const char *end)
 	l->len = (size_t)(end - l->bytes);
 }
 
-/* As put_value, for a value that may be long or strange: as a whole or not at all. */
-static __attribute__((noinline)) void
+/* A value that is long or strange: as a whole or not at all. */
+static __attribute__((cold, noinline)) void
 put_any(struct log_line *l, const char *key, size_t key_len, const char *value, size_t len)
 {
 	size_t start = l->len;

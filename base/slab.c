@@ -162,7 +162,8 @@ slab_give_back(struct slab *s, void *object)
 	if (object == NULL)
 		return;
 	struct page *p = (struct page *)((uintptr_t)object & ~(uintptr_t)(s->page_bytes - 1));
-	size_t i = (size_t)((uint8_t *)object - object_at(s, p, 0)) / s->object_size;
+	/* 32 bits are enough, and divide in half the time. */
+	size_t i = (uint32_t)((uint8_t *)object - object_at(s, p, 0)) / (uint32_t)s->object_size;
 	assert(object_at(s, p, i) == object && i < p->n_touched && p->n_used > 0);
 	ASAN_POISON_MEMORY_REGION(object, s->object_size);
 	p->next[i] = p->first_free;

@@ -159,6 +159,10 @@ count_digits(uint64_t value)
 size_t
 text_write_number(char *out, uint64_t value, unsigned digits)
 {
+	if (value < 10 && digits <= 1) {
+		*out = (char)('0' + value);
+		return 1;
+	}
 	unsigned n = count_digits(value), at = n = n > digits ? n : digits;
 	for (; value > 9; value /= 100)
 		memcpy(out + (at -= 2), two_digits + value % 100 * 2, 2);

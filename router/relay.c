@@ -420,12 +420,21 @@ relay_idle_ms(const struct relay *r, struct loop *l)
 	return (uint32_t)loop_now(l) - r->active_ms;
 }
 
+/* Nothing is under way and nothing came: most often the event was for the other direction. */
+static bool
+flow_rests(const struct flow *f, const struct stream *from)
+{
+	return f->leftover == NULL && f->pipe == NULL && !f->ended && !(from->ready & STREAM_READABLE);
+}
+
 static enum pump
 relay_pump(struct relay *r, bool is_up)
 {
 	struct flow *f = is_up ? &r->up : &r->down;
 	if (f->done)
 		return PUMP_ENDED;
+	if (flow_rests(f, stream_at(r, is_up ? r->client_at : r->upstream_at)))
+		return PUMP_WAITS;
 	struct way w = {
 		.pool = r->pool,
 		.flow = f,

@@ -99,7 +99,9 @@ state_bound_ms(const struct session *s, enum session_state state)
 			return 0;
 		__attribute__((fallthrough));
 	case SESSION_HANDSHAKE: {
-		uint64_t spent = (clock_now_us() - s->started_us) / 1000;
+		/* As the deadline is: counted from when the turn began, which may be before the session did. */
+		uint64_t now_ms = loop_now(s->worker->loop), started_ms = s->started_us / 1000;
+		uint64_t spent = now_ms > started_ms ? now_ms - started_ms : 0;
 		return spent < t->handshake_ms ? t->handshake_ms - spent : 1;
 	}
 	case SESSION_BINDING:
@@ -471,18 +473,20 @@ session_refuse(struct session *s, enum verdict v)
 
 /* ---- relaying ---- */
 
-/* Passes a reset on, but not before the kernel has delivered what was sent: RST throws a send queue away. */
-static void
+/*
+ * Passes a reset on, but not before the kernel has delivered what was sent: RST throws a send queue away. False: it has not yet;
+ * true: the session has been closed.
+ */
+static bool
 session_pass_reset(struct session *s)
 {
 	int unsent = 0;
 	struct stream *to = s->reset_client ? &s->client : &s->upstream;
-	if (ioctl(to->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0 || s->lingered >= SESSION_LINGER_MS) {
-		stream_reset(to);
-		session_close(s, s->end);
-		return;
-	}
-	loop_set_deadline(s->worker->loop, &s->deadline, WHEEL_TICK_MS);
+	if (ioctl(to->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0 && s->lingered < SESSION_LINGER_MS)
+		return false;
+	stream_reset(to);
+	session_close(s, s->end);
+	return true;
 }
 
 static void
@@ -490,7 +494,8 @@ on_reset_turn(struct deadline *d)
 {
 	struct session *s = CONTAINER_OF(d, struct session, deadline);
 	s->lingered += WHEEL_TICK_MS;
-	session_pass_reset(s);
+	if (!session_pass_reset(s))
+		loop_set_deadline(s->worker->loop, d, WHEEL_TICK_MS);
 }
 
 void
@@ -505,10 +510,12 @@ session_break_off(struct session *s, struct stream *broken, struct stream *other
 	stream_close(broken);
 	s->end = (uint8_t)why;
 	s->reset_client = other == &s->client;
+	if (session_pass_reset(s))
+		return;
 	stream_set_callback(other, session_ignore, s);
 	session_enter(s, SESSION_LINGERING);
 	s->deadline.fire = on_reset_turn;
-	session_pass_reset(s);
+	loop_set_deadline(s->worker->loop, &s->deadline, WHEEL_TICK_MS);
 }
 
 void

@@ -25,12 +25,11 @@ attempt_is_direct(const struct attempt *a)
 }
 
 void
-attempt_note_hop_time(struct attempt *a, uint32_t upstream)
+attempt_note_hop_time(struct attempt *a, uint32_t upstream, uint64_t now_us)
 {
-	uint64_t now = clock_now_us();
 	a->result.hops[a->result.n_hop_times++] =
-	    (struct dial_hop_time){upstream, (uint32_t)(now - a->mark_us)};
-	a->mark_us = now;
+	    (struct dial_hop_time){upstream, (uint32_t)(now_us - a->mark_us)};
+	a->mark_us = now_us;
 }
 
 /* ---- on from the loop ---- */
@@ -88,12 +87,12 @@ on_ended(struct loop_task *t)
 
 /* A direct connection stands. */
 static void
-grant_direct(struct attempt *a)
+grant_direct(struct attempt *a, uint64_t now_us)
 {
 	if (a->result.path.n_hops > 0 && !walk_send_proxy(a))
 		return;
-	a->reached_us[0] = clock_now_us() - a->since_us;
-	attempt_note_hop_time(a, a->result.path.n_hops > 0 ? a->result.path.hops[0] : UINT32_MAX);
+	a->reached_us[0] = now_us - a->since_us;
+	attempt_note_hop_time(a, a->result.path.n_hops > 0 ? a->result.path.hops[0] : UINT32_MAX, now_us);
 	attempt_grant(a);
 }
 
@@ -108,12 +107,13 @@ on_connected(int error, const struct endpoint *peer, const struct endpoint *loca
 	}
 	a->connected = true;
 	a->deferred = a->connector.deferred;
-	a->result.connect_us = (uint32_t)(clock_now_us() - a->since_us);
+	uint64_t now_us = clock_now_us();
+	a->result.connect_us = (uint32_t)(now_us - a->since_us);
 	a->result.peer = *peer;
 	a->result.bound = *local;
 	stream_set_callback(a->stream, on_ready, a);
 	if (attempt_is_direct(a))
-		grant_direct(a);
+		grant_direct(a, now_us);
 	else
 		(void)walk_enter(a);
 	attempt_go_on(a);
@@ -125,7 +125,7 @@ grant_here(struct attempt *a, const struct endpoint *addrs, size_t n_addrs)
 {
 	a->result.addrs = addrs;
 	a->result.n_addrs = n_addrs;
-	attempt_note_hop_time(a, a->result.path.n_hops > 0 ? a->result.path.hops[0] : UINT32_MAX);
+	attempt_note_hop_time(a, a->result.path.n_hops > 0 ? a->result.path.hops[0] : UINT32_MAX, clock_now_us());
 	attempt_grant(a);
 }
 

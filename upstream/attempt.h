@@ -123,8 +123,8 @@ void attempt_drop(struct attempt *a);
 const struct policy_upstream *attempt_upstream(const struct attempt *a, unsigned at);
 /** No proxy is on its way. */
 bool attempt_is_direct(const struct attempt *a);
-/** This hop (UINT32_MAX: the direct connection) has done its part. */
-void attempt_note_hop_time(struct attempt *a, uint32_t upstream);
+/** This hop (UINT32_MAX: the direct connection) has done its part, now. */
+void attempt_note_hop_time(struct attempt *a, uint32_t upstream, uint64_t now_us);
 /** What was looked up is there: on with connecting or talking. */
 void attempt_resolved(struct attempt *a);
 

@@ -381,6 +381,8 @@ peak_next(double old, uint64_t us, uint64_t now_ms, uint64_t age_ms)
 	double at = (double)now_ms / BOARD_PEAK_TAU_MS, sample = us > 0 ? (double)us : 1;
 	if (!(old > 0) || old <= at + log(sample))
 		return at + log(sample);
+	if (age_ms == 0)
+		return old;
 	return at + log(exp(old - at) + sample * -expm1(-(double)age_ms / BOARD_PEAK_TAU_MS));
 }
 

@@ -315,7 +315,7 @@ begin_handshake(struct attempt *a)
 static void
 grant_before_talk(struct attempt *a)
 {
-	attempt_note_hop_time(a, a->result.path.hops[a->at]);
+	attempt_note_hop_time(a, a->result.path.hops[a->at], clock_now_us());
 	attempt_grant(a);
 }
 
@@ -371,7 +371,7 @@ take_bound(struct attempt *a)
 static bool
 hop_done(struct attempt *a)
 {
-	attempt_note_hop_time(a, a->result.path.hops[a->at]);
+	attempt_note_hop_time(a, a->result.path.hops[a->at], clock_now_us());
 	if (!is_last(a)) {
 		a->result.code = 0; /* what the next one says counts */
 		a->result.status = 0;
