@@ -83,6 +83,15 @@ endpoint_clear(struct endpoint *e)
 	e->name[0] = '\0';
 }
 
+/** *to = *from, but for the room behind the name: most have no name. */
+static inline void
+endpoint_copy(struct endpoint *to, const struct endpoint *from)
+{
+	memcpy(to, from, offsetof(struct endpoint, name) + 1);
+	if (from->name_len > 0)
+		memcpy(to->name, from->name, from->name_len + 1u);
+}
+
 /** True for IPv4 and IPv6. */
 static inline bool
 endpoint_is_address(const struct endpoint *e)

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <sys/socket.h>
@@ -24,7 +25,10 @@ static void on_look(struct look *k);
 void
 stream_init(struct stream *s, struct loop *l)
 {
-	*s = (struct stream){ .loop = l, .fd = -1 };
+	/* The event is its first member, and whole once the stream is opened: event_assign asks nothing of it. */
+	memset((char *)s + sizeof s->event, 0, sizeof *s - sizeof s->event);
+	s->loop = l;
+	s->fd = -1;
 }
 
 /* ---- edges ---- */

@@ -187,8 +187,9 @@ text_write_ms(char *out, uint64_t us)
 void
 text_copy(char *out, size_t cap, const char *text)
 {
-	size_t n = text == NULL ? 0 : strnlen(text, cap - 1);
-	memcpy(out, text == NULL ? "" : text, n);
+	size_t n = text == NULL || *text == '\0' ? 0 : strnlen(text, cap - 1);
+	if (n > 0)
+		memcpy(out, text, n);
 	out[n] = '\0';
 }
 

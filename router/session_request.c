@@ -345,7 +345,6 @@ session_dial(struct session *s)
 		.fleet = s->lease->revision->fleet,
 		.route = s->facts->route,
 		.command = sh->server.request.command,
-		.to = sh->server.request.to,
 		.addrs = sh->addrs,
 		.n_addrs = sh->n_addrs,
 		.key = { .client = &client, .user = sh->user, .session = sh->session, .to = &sh->server.request.to },
@@ -353,6 +352,7 @@ session_dial(struct session *s)
 		.address_rejected = address_rejected,
 		.tell_reached = tell_reached,
 	};
+	endpoint_copy(&request.to, &sh->server.request.to);
 	session_enter(s, SESSION_DIALING);
 	sh->dial = dial_start(s->worker->dialer, &request, &s->upstream, on_dialed, s);
 	if (sh->dial == NULL)

@@ -307,7 +307,7 @@ feed_request(struct socks_server *s, struct buffer *in, struct buffer *out)
 	if (result == PARSE_BAD)
 		return refuse(s, req.fault, out);
 	s->request.command = req.command;
-	s->request.to = req.to;
+	endpoint_copy(&s->request.to, &req.to);
 	buffer_take(in, used);
 	return take_request(s, out);
 }

@@ -48,7 +48,8 @@ read_address(struct reader *r, struct endpoint *e)
 	uint16_t port = read_u16(r);
 	if (r->truncated)
 		return ADDRESS_CUT;
-	*e = (struct endpoint){ .port = port };
+	endpoint_clear(e);
+	e->port = port;
 	if (type == ATYP_IPV4)
 		endpoint_set_ipv4(e, host, port);
 	else if (type == ATYP_IPV6)
@@ -140,7 +141,9 @@ socks5_parse_request(const uint8_t *in, size_t len, struct socks5_request *req, 
 {
 	struct reader r = reader_of(in, len);
 	uint8_t version = read_u8(&r);
-	*req = (struct socks5_request){ .command = read_u8(&r), .fault = VERDICT_MALFORMED };
+	req->command = read_u8(&r);
+	req->fault = VERDICT_MALFORMED;
+	endpoint_clear(&req->to);
 	if (len > 0 && version != SOCKS5_VERSION)
 		return PARSE_BAD;
 	(void)read_u8(&r);                             /* RSV: not ours to judge */

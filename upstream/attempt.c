@@ -109,8 +109,8 @@ on_connected(int error, const struct endpoint *peer, const struct endpoint *loca
 	a->deferred = a->connector.deferred;
 	uint64_t now_us = clock_now_us();
 	a->result.connect_us = (uint32_t)(now_us - a->since_us);
-	a->result.peer = *peer;
-	a->result.bound = *local;
+	endpoint_copy(&a->result.peer, peer);
+	endpoint_copy(&a->result.bound, local);
 	stream_set_callback(a->stream, on_ready, a);
 	if (attempt_is_direct(a))
 		grant_direct(a, now_us);
@@ -351,7 +351,7 @@ attempt_init(struct attempt *a, struct dial *x, struct stream *s)
 	list_append(&x->attempts, &a->link);
 	a->result.attempts = 0;
 	a->result.resolve_us = 0;
-	a->result.path = (struct path){ .held = false };
+	path_clear(&a->result.path);
 	a->result.detail = a->detail;
 	result_begin(a);
 	loop_task_init(&a->ended, on_ended);

@@ -262,7 +262,9 @@ tell(struct connector *c, int error, const struct endpoint *peer)
 	loop_clear_deadline(c->loop, &c->delay);
 	loop_undefer(c->loop, &c->failed);
 	c->loop = NULL;
-	struct endpoint local = c->local;
+	struct endpoint local;
+	if (error == 0)
+		endpoint_copy(&local, &c->local);      /* c may end in the call */
 	c->cb(error, peer, error == 0 ? &local : NULL, c->arg);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/text.h"
 #include "upstream/dial.h"
@@ -112,7 +113,8 @@ dial_end(struct attempt *a)
 static bool
 copy_request(struct dial *x, const struct dial_request *r)
 {
-	x->request = *r;
+	memcpy(&x->request, r, offsetof(struct dial_request, to));
+	endpoint_copy(&x->request.to, &r->to);
 	x->request.key.to = &x->request.to;
 	x->request.key.command = (uint8_t)r->command;
 	x->request.key.user = x->user;
@@ -120,7 +122,7 @@ copy_request(struct dial *x, const struct dial_request *r)
 	text_copy(x->user, sizeof x->user, r->key.user);
 	text_copy(x->session, sizeof x->session, r->key.session);
 	if (r->key.client != NULL) {
-		x->client = *r->key.client;
+		endpoint_copy(&x->client, r->key.client);
 		x->request.key.client = &x->client;
 	} else {
 		endpoint_clear(&x->client);

@@ -65,7 +65,6 @@ struct dial_request {
 	struct fleet *fleet;       /* a reference is taken for the dial's life */
 	struct policy_route route; /* not ROUTE_REJECT */
 	enum socks_command command;
-	struct endpoint to;
 	const struct endpoint *addrs; /* of to, where already looked up; copied */
 	size_t n_addrs;
 	struct pick_key key;      /* copied; to: as above; texts of 255 bytes at most */
@@ -82,6 +81,7 @@ struct dial_request {
 	 * dial_start. NULL: there is no client.
 	 */
 	void (*tell_reached)(struct endpoint *out, void *arg);
+	struct endpoint to; /* the last: it is large, and most of it is not in use */
 };
 
 /* One for each proxy on the path that has done its part, or one for the direct connection. */

@@ -66,6 +66,15 @@ struct path {
 	uint32_t busy_pool;                    /* of PICK_BUSY */
 };
 
+/** An empty path; the lists are left as they are, their lengths are 0. */
+static inline void
+path_clear(struct path *p)
+{
+	p->held = false;
+	p->n_hops = p->n_picks = p->n_chains = p->n_direct = 0;
+	p->busy_pool = 0;
+}
+
 /* Members that this request tried in vain, and the upstreams at fault: other members that lead
  * through those come last. */
 struct tried {

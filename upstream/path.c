@@ -8,6 +8,7 @@
 #include "upstream/fleet.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,18 @@ struct walk {
 	size_t n_skips, cap_skips;
 	struct pick at_hand[SKIPS_AT_HAND];
 };
+
+/* All but what lies at hand, which only n_skips makes valid. */
+static void
+walk_init(struct walk *w, struct fleet *f, struct path *path, bool take)
+{
+	memset(w, 0, offsetof(struct walk, at_hand));
+	w->fleet = f;
+	w->path = path;
+	w->take = take;
+	w->skips = w->at_hand;
+	w->cap_skips = SKIPS_AT_HAND;
+}
 
 static bool
 add_skip(struct walk *w, struct pick p)
@@ -281,7 +294,7 @@ walk_from_start(struct walk *w, struct policy_route route, bool choosy)
 	w->n_skips = w->tried != NULL ? w->tried->n : 0;
 	if (w->n_skips > 0)
 		memcpy(w->skips, w->tried->list, w->n_skips * sizeof *w->skips);
-	*w->path = (struct path){ 0 };
+	path_clear(w->path);
 	return walk(w, route, NO_PICK, false);
 }
 
@@ -291,9 +304,10 @@ find_path(struct fleet *f, struct policy_route route, const struct pick_key *key
 {
 	assert(route.kind != ROUTE_REJECT);
 	fleet_revive(f);
-	struct walk w = { .fleet = f, .key = key, .path = out, .take = take_slots, .tried = tried };
-	w.skips = w.at_hand;
-	w.cap_skips = SKIPS_AT_HAND;
+	struct walk w;
+	walk_init(&w, f, out, take_slots);
+	w.key = key;
+	w.tried = tried;
 	bool found = walk_from_start(&w, route, true);
 	if (!found && !w.busy && w.has_chosen)
 		found = walk_from_start(&w, route, false);
@@ -336,6 +350,7 @@ fleet_give_back_path(struct fleet *f, const struct path *path)
 	if (!path->held)
 		return;
 	struct path rest = *path;
-	struct walk w = { .fleet = f, .path = &rest, .take = true };
+	struct walk w;
+	walk_init(&w, f, &rest, true);
 	rewind_to(&w, &start);
 }

@@ -298,6 +298,29 @@ test_kinds_of_addresses(void **state)
 	assert_false(endpoint_is_wildcard(&none) || endpoint_is_loopback(&none));
 }
 
+/* Over what was another kind before, in memory that holds anything. */
+static void
+test_copies_are_equal(void **state)
+{
+	static const char *const texts[] = { "a.longer.name.example:443", "192.0.2.1:80", "x:1", "[2001:db8::1]:65535", "b.c:2" };
+	struct endpoint copy, e;
+	(void)state;
+	memset(&copy, 0xff, sizeof copy);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		char text[ENDPOINT_TEXT_MAX];
+		memset(&e, 0, sizeof e);
+		assert_int_equal(endpoint_from_text(&e, texts[i], strlen(texts[i])), ENDPOINT_OK);
+		endpoint_copy(&copy, &e);
+		assert_true(endpoint_equal(&copy, &e));
+		assert_string_equal(copy.name, e.name);
+		assert_string_equal(endpoint_to_text(&copy, text, sizeof text), texts[i]);
+	}
+	endpoint_clear(&e);
+	endpoint_copy(&copy, &e);
+	assert_true(endpoint_equal(&copy, &e));
+	assert_string_equal(copy.name, "");
+}
+
 static void
 test_equality(void **state)
 {
@@ -405,6 +428,7 @@ main(void)
 		cmocka_unit_test(test_longest_text_fits),
 		cmocka_unit_test(test_kinds_of_addresses),
 		cmocka_unit_test(test_equality),
+		cmocka_unit_test(test_copies_are_equal),
 		cmocka_unit_test(test_sockaddr_and_back),
 		cmocka_unit_test(test_mapped_sockaddr_is_unmapped),
 		cmocka_unit_test(test_every_error_has_its_text),

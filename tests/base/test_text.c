@@ -278,6 +278,20 @@ test_numbers_are_written(void **state)
 }
 
 static void
+test_microseconds_are_written_as_ms(void **state)
+{
+	static const uint64_t at_us[] = { 0, 1, 10, 99, 100, 999, 1000, 1001, 9999, 10000, 12005, 123456789, UINT64_MAX };
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(at_us); i++) {
+		char want[64], got[TEXT_NUMBER_MAX];
+		int n = snprintf(want, sizeof want, "%llu.%03u", (unsigned long long)(at_us[i] / 1000),
+		    (unsigned)(at_us[i] % 1000));
+		assert_int_equal(text_write_ms(got, at_us[i]), n);
+		assert_memory_equal(got, want, n);
+	}
+}
+
+static void
 test_copies_are_cut(void **state)
 {
 	char out[4];
@@ -363,6 +377,7 @@ main(void)
 		cmocka_unit_test(test_append_cuts_quietly),
 		cmocka_unit_test(test_clock_texts),
 		cmocka_unit_test(test_numbers_are_written),
+		cmocka_unit_test(test_microseconds_are_written_as_ms),
 		cmocka_unit_test(test_copies_are_cut),
 		cmocka_unit_test(test_fake_clock_stands_still),
 		cmocka_unit_test(test_counter_texts_are_complete_and_distinct),
