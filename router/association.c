@@ -461,6 +461,7 @@ association_make(const struct association_request *q)
 		.worker = q->worker,
 		.fleet = q->revision->fleet,
 		.key = { .client = &a->client, .user = a->user, .session = a->session },
+		.reached = *q->reached,
 		.changed = on_way_changed,
 		.readable = on_way_readable,
 		.arg = a,

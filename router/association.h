@@ -33,6 +33,7 @@ struct association_request {
 	uint32_t listener;
 	int client_fd;
 	const struct endpoint *client; /* kind NONE: a Unix socket; its client is on this host */
+	const struct endpoint *reached;        /* what it connected to, or the proxy that told of it */
 	const struct endpoint *announced;      /* by the client: from where it will send, as it thinks */
 	const char *user, *session;    /* copied */
 	struct udp_seal seal;          /* of the client's datagrams; its context must outlive the association */

@@ -76,18 +76,20 @@ static void
 session_associate(struct session *s)
 {
 	struct shake *sh = s->shake;
-	struct endpoint client = session_client(s), told;
+	struct endpoint client = session_client(s), reached, told;
 	enum verdict why = judge_association(s, &client);
 	if (why != VERDICT_GRANTED) {
 		session_refuse(s, why);
 		return;
 	}
+	session_reached(s, &reached);
 	struct association_request q = {
 		.worker = s->worker,
 		.revision = s->lease->revision,
 		.listener = s->listener,
 		.client_fd = s->client.fd,
 		.client = &client,
+		.reached = &reached,
 		.announced = &sh->server.request.to,
 		.user = sh->user,
 		.session = sh->session,

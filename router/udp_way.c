@@ -202,6 +202,13 @@ on_before(const struct dial_result *r, void *arg)
 	way_fail(h->way);
 }
 
+static void
+tell_reached(struct endpoint *out, void *arg)
+{
+	const struct udp_hop *h = arg;
+	*out = h->way->owner->reached;
+}
+
 static bool
 hop_dial(struct udp_hop *h, const struct path *fixed, dial_cb *cb)
 {
@@ -213,6 +220,7 @@ hop_dial(struct udp_hop *h, const struct path *fixed, dial_cb *cb)
 		.key = o->key,
 		.timeout_ms = fleet_policy(o->fleet)->timeouts.connect_ms,
 		.fixed = fixed,
+		.tell_reached = tell_reached,
 	};
 	static const uint8_t unspecified[4];
 	endpoint_set_ipv4(&request.to, unspecified, 0);        /* whoever holds the connection, from whatever port */

@@ -42,6 +42,7 @@ struct udp_way_owner {
 	struct worker *worker;
 	struct fleet *fleet;
 	struct pick_key key;
+	struct endpoint reached;       /* by the client: for PROXY headers */
 	/* It has opened, or closed. From the loop, never from inside udp_way_open. */
 	void (*changed)(struct udp_way *y, void *arg);
 	/* Datagrams may be read from s, with udp_receive and udp_way_unwrap. */

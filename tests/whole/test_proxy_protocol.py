@@ -176,6 +176,24 @@ def test_a_second_router_sees_the_client_of_the_first(run, serve, version, schem
     assert last.access_lines(1)[0]["client"] == here
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("route", ["next", "row"])
+def test_bind_and_udp_name_the_client_too(run, version, route):
+    last, middle = run(h.policy([front()])), run(h.policy())
+    first = run(h.policy([front()], default_route=route, chains=[{"name": "row", "hops": ["middle", "next"]}], upstreams=[
+        {"name": "next", "url": f"socks5://127.0.0.1:{last.front}", "send_proxy": version}, {"name": "middle", "url": f"socks5://127.0.0.1:{middle.front}"}]))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mine, h.connect(first.front) as a, h.connect(first.front) as b:
+        bound = []
+        for c, command in (a, 3), (b, 2):
+            c.sendall(v1("127.0.0.1", 4000 + command) + b"\x05\x01\x00" + h.socks5_request("0.0.0.0", 0, command))
+            assert h.recv_exactly(c, 2) == b"\x05\x00"
+            bound.append(h.socks5_read_bound(c)[1])
+        # the first datagram opens the way
+        mine.sendto(b"\0\0\0" + h.socks5_address("127.0.0.1") + struct.pack(">H", h.free_port()) + b"x", bound[0])
+        there = {3: "127.0.0.1:4003", 2: "127.0.0.1:4002"}
+        h.wait_until("both there", lambda: {c["client"] for c in last.get("/v1/connections")["connections"]} == set(there.values()))
+
+
 @pytest.mark.parametrize("pipeline", [False, True])
 def test_the_header_goes_through_a_chain_and_passes_on_what_it_was_told(run, serve, pipeline):
     target = serve(h.echo)
