@@ -50,7 +50,7 @@ plain, with `pipeline`, with `fast_open`, with both.
 
 `make bench-fairness`. What the proxy does to those who ask and wait shows where it has a core of its own, and they needn't wait for one
 either ("apart", "paced"); what a full machine does to them shows where all share the cores ("crowded"), without any proxy as well.
-"Gbit/s beside" is what the streams moved meanwhile.
+"Gbit/s beside" is what the streams moved meanwhile: little where askers ask again at once, since the ends of both share a core.
 
 ```
 {fairness}
