@@ -203,7 +203,7 @@ set multiplot layout 4,3 title "{title}" noenhanced font ",12"
 set style fill solid 0.85
 set boxwidth 0.7
 set border 3
-set xtics nomirror noenhanced font ",8"
+set xtics nomirror noenhanced font ",7"
 set ytics nomirror font ",9"
 set title font ",10"
 unset key
@@ -220,8 +220,8 @@ plot '-' using 0:2:3:xtic(1) with boxes lc rgb variable, '' using 0:2:4 with lab
 {data}e
 """
 COLOUR_OURS, COLOUR_LIMIT, COLOUR_THEIRS = 0x2a6fb0, 0x8fa39b, 0xb8c2cc
-TERMINALS = {".svg": "svg size 1200,1120 background rgb 'white' font 'sans-serif,11'",
-             ".png": "pngcairo size 1200,1120 background rgb 'white' font 'sans-serif,10'"}
+TERMINALS = {".svg": "svg size 1500,1120 background rgb 'white' font 'sans-serif,11'",
+             ".png": "pngcairo size 1500,1120 background rgb 'white' font 'sans-serif,10'"}
 
 
 def chart(s, rows, key, unit):
@@ -230,7 +230,7 @@ def chart(s, rows, key, unit):
     most = max(value for _, value in shown)
     data = ""
     for p, value in shown:
-        label = p.replace("-", "\\n")
+        label = p.replace(f"{OURS}-", "with-").replace("-", "\\n")
         colour = COLOUR_OURS if is_ours(p) else COLOUR_LIMIT if p in (NO_PROXY, BARE_RELAY) else COLOUR_THEIRS
         data += f'"{label}" {value} {colour} {show(value)}\n'
     wide = s.mode == "idle"
