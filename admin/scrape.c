@@ -68,19 +68,26 @@ write_sums(FILE *out, struct control *control)
 }
 
 static void
-write_handshakes(FILE *out, struct control *control)
+write_times(FILE *out, const char *name, const char *help, const struct histogram_sums *sums)
 {
-	static const char name[] = "sockroute_handshake_seconds";
-	struct histogram_sums sums;
 	uint64_t ends[HISTOGRAM_N];
-	control_sum_handshakes(control, &sums);
 	for (unsigned i = 0; i < HISTOGRAM_N; i++)
 		ends[i] = histogram_end_us(i);
-	metrics_histogram_family(out, name, "From accept to a whole request.");
+	metrics_histogram_family(out, name, help);
 	metrics_histogram(
 	    out, name, NULL, NULL,
 	    &(struct metrics_histogram){
-		.ends_us = ends, .counts = sums.counts, .n = HISTOGRAM_N, .sum_us = sums.sum_us });
+		.ends_us = ends, .counts = sums->counts, .n = HISTOGRAM_N, .sum_us = sums->sum_us });
+}
+
+static void
+write_workers_times(FILE *out, struct control *control)
+{
+	struct histogram_sums sums;
+	control_sum_handshakes(control, &sums);
+	write_times(out, "sockroute_handshake_seconds", "From accept to a whole request.", &sums);
+	control_sum_turns(control, &sums);
+	write_times(out, "sockroute_turn_seconds", "Turns of the workers' loops, waiting not counted.", &sums);
 }
 
 /* ---- by name ---- */
@@ -254,7 +261,7 @@ handle_metrics(struct call *c)
 	if (out != NULL) {
 		write_process(out, c);
 		write_sums(out, call_control(c));
-		write_handshakes(out, call_control(c));
+		write_workers_times(out, call_control(c));
 		write_listeners(out, c);
 		write_rules(out, c);
 		write_upstreams(out, c);

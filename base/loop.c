@@ -27,7 +27,8 @@ struct loop {
 	struct deadline look_round;
 	void (*look)(struct look *k);
 	uint64_t now_us;                       /* when this turn's work began; 0: not asked yet */
-	atomic_uint_least64_t turns, longest_us;
+	atomic_uint_least64_t turns;
+	struct histogram turn_times;
 	bool stopping;
 };
 
@@ -154,9 +155,7 @@ run_tasks(struct loop *l)
 static void
 end_turn(struct loop *l)
 {
-	uint64_t us = clock_now_us() - l->now_us;
-	if (us > atomic_load_explicit(&l->longest_us, memory_order_relaxed))
-		atomic_store_explicit(&l->longest_us, us, memory_order_relaxed);
+	histogram_add(&l->turn_times, clock_now_us() - l->now_us);
 	uint64_t turns = atomic_load_explicit(&l->turns, memory_order_relaxed);
 	atomic_store_explicit(&l->turns, turns + 1, memory_order_relaxed);
 	l->now_us = 0;
@@ -234,10 +233,10 @@ loop_turns(const struct loop *l)
 	return atomic_load_explicit(&l->turns, memory_order_relaxed);
 }
 
-uint64_t
-loop_take_longest_us(struct loop *l)
+const struct histogram *
+loop_turn_times(const struct loop *l)
 {
-	return atomic_exchange_explicit(&l->longest_us, 0, memory_order_relaxed);
+	return &l->turn_times;
 }
 
 void

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/histogram.h"
 #include "base/list.h"
 #include "base/looks.h"
 #include "base/wheel.h"
@@ -51,11 +52,8 @@ struct event_base *loop_base(struct loop *l);
 uint64_t loop_now(struct loop *l);
 /** Turns so far; read by other threads too (relaxed), to see that the loop lives. */
 uint64_t loop_turns(const struct loop *l);
-/**
- * The longest turn in microseconds since it was asked last, from its first loop_now() on (waiting
- * not counted). Any thread.
- */
-uint64_t loop_take_longest_us(struct loop *l);
+/** How long turns took, each from its first loop_now() on (waiting not counted). Any thread. */
+const struct histogram *loop_turn_times(const struct loop *l);
 
 /** fire is called at or up to WHEEL_TICK_MS after now + after_ms. Arms or moves. */
 void loop_set_deadline(struct loop *l, struct deadline *d, uint64_t after_ms);

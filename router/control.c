@@ -69,6 +69,14 @@ control_sum_handshakes(struct control *c, struct histogram_sums *out)
 }
 
 void
+control_sum_turns(struct control *c, struct histogram_sums *out)
+{
+	*out = (struct histogram_sums){ 0 };
+	for (unsigned i = 0; i < c->n_workers; i++)
+		histogram_sum(loop_turn_times(c->threads[i].worker->loop), out);
+}
+
+void
 control_get_memory(struct control *c, struct control_memory *out)
 {
 	*out = (struct control_memory){ 0 };

@@ -44,6 +44,8 @@ void control_sum_counters(struct control *c, uint64_t out[COUNTER_N]);
 void control_sum_replies(struct control *c, uint64_t out[VERDICT_N]);
 /** Times from accept to a whole request, over all workers. */
 void control_sum_handshakes(struct control *c, struct histogram_sums *out);
+/** Times that the turns of the workers' loops took. */
+void control_sum_turns(struct control *c, struct histogram_sums *out);
 /** Bytes held for sessions and for what they have under way. */
 struct control_memory {
 	uint64_t sessions, buffers;

@@ -274,12 +274,33 @@ test_idle_loop_sleeps(void **state)
 }
 
 static void
-test_longest_turn_is_told_once(void **state)
+on_long_work(struct loop_task *t)
 {
+	(void)t;
+	clock_fake(clock_now_ms() + 50, 0);
+}
+
+/* In the buckets of what their work took; waiting is no work. */
+static void
+test_turns_are_timed(void **state)
+{
+	struct histogram_sums before = { .sum_us = 0 }, after = { .sum_us = 0 };
+	struct loop_task task;
+	unsigned bucket = 0;
 	(void)state;
-	loop_turn(loop, 1000);
-	assert_true(loop_take_longest_us(loop) < 900000);       /* waiting is no work */
-	assert_true(loop_take_longest_us(loop) == 0);
+	histogram_sum(loop_turn_times(loop), &before);
+	clock_fake(5000, 0);
+	loop_turn(loop, 20);
+	loop_task_init(&task, on_long_work);
+	loop_defer(loop, &task);
+	loop_turn(loop, 0);
+	clock_fake_stop();
+	histogram_sum(loop_turn_times(loop), &after);
+	while (histogram_end_us(bucket) <= 50000)
+		bucket++;
+	assert_int_equal(after.sum_us - before.sum_us, 50000);
+	assert_int_equal(after.counts[0] - before.counts[0], 1);
+	assert_int_equal(after.counts[bucket] - before.counts[bucket], 1);
 }
 
 enum { LOOKERS = 500 };
@@ -340,7 +361,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_stop_ends_this_run_and_not_the_next, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_idle_loop_sleeps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_each_is_looked_at_once, set_up_fake, tear_down),
-		cmocka_unit_test_setup_teardown(test_longest_turn_is_told_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_turns_are_timed, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -339,6 +339,7 @@ def test_metrics_are_what_prometheus_reads(rich_run, serve):
     assert values["sockroute_upstream_sessions_total", '{upstream="one"}'] == 1
     assert values["sockroute_upstream_connect_seconds_count", '{upstream="one"}'] == 1
     assert values["sockroute_handshake_seconds_count", None] == 2
+    assert values["sockroute_turn_seconds_count", None] > 2
     assert values["sockroute_listener_accepted_total", '{listener="front"}'] == 1
     assert values["sockroute_pool_member_usable", '{pool="both",member="two"}'] == 1
 
