@@ -79,6 +79,7 @@ static void
 way_fail(struct udp_way *y)
 {
 	way_close(y);
+	y->avoid.n = 0;
 	y->retry_ms = loop_now(y->owner->worker->loop) + UDP_WAY_RETRY_MS;
 	y->owner->changed(y, y->owner->arg);
 }
@@ -155,6 +156,7 @@ way_stands(struct udp_way *y)
 		way_fail(y);
 		return;
 	}
+	y->avoid.n = 0;
 	y->state = UDP_WAY_OPEN;
 	y->owner->changed(y, y->owner->arg);
 }
@@ -189,17 +191,31 @@ log_failure(const struct udp_way *y, const struct dial_result *r)
 	log_end(&line);
 }
 
+/* Another path, without the choice that led to this hop. False: no pool has made it, or too many have been in vain. */
+static bool
+open_without(struct udp_way *y, unsigned hop)
+{
+	struct tried *t = &y->avoid;
+	if (y->path.hop_pick[hop] == UINT8_MAX || t->n == ARRAY_LEN(t->list))
+		return false;
+	t->list[t->n++] = y->path.picks[y->path.hop_pick[hop]];
+	way_close(y);
+	return udp_way_open(y);
+}
+
 static void
 on_before(const struct dial_result *r, void *arg)
 {
 	struct udp_hop *h = arg;
+	struct udp_way *y = h->way;
 	h->dial = NULL;
 	if (r->verdict == VERDICT_GRANTED) {
 		hop_stands(h, r);
 		return;
 	}
-	log_failure(h->way, r);
-	way_fail(h->way);
+	log_failure(y, r);
+	if (!open_without(y, (unsigned)(h - y->before)))
+		way_fail(y);
 }
 
 static void
@@ -221,6 +237,7 @@ hop_dial(struct udp_hop *h, const struct path *fixed, dial_cb *cb)
 		.timeout_ms = fleet_policy(o->fleet)->timeouts.connect_ms,
 		.fixed = fixed,
 		.tell_reached = tell_reached,
+		.avoid = &h->way->avoid,
 	};
 	static const uint8_t unspecified[4];
 	endpoint_set_ipv4(&request.to, unspecified, 0);        /* whoever holds the connection, from whatever port */

@@ -10,6 +10,7 @@
  * come with as many, and must name those relays. Any hop may send them in parts, which are put together here. For a hop
  * whose connection Kerberos seals, its header and all behind it are sealed.
  *
+ * Where a hop before the last gives no association the pool that chose it is asked for another member.
  * It opens in its own time and may fail, at first or later, when one of its connections ends; it can then be opened again.
  * Life: udp_way_new -> udp_way_open * n -> udp_way_free. The worker's thread.
  */
@@ -72,6 +73,7 @@ struct udp_way {
 	struct udp_hop last;
 	struct udp_hop *before;        /* n_before hops, the nearest first */
 	unsigned n_before, n_missing;  /* hops that have not answered yet */
+	struct tried avoid;            /* while it is opening: choices of pools that gave no association */
 	uint32_t assembled;            /* bits: hops whose answer is whole and not released yet */
 	uint8_t *prefix;               /* headers for the relays behind the first */
 	size_t prefix_len;

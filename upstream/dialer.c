@@ -131,6 +131,9 @@ copy_request(struct dial *x, const struct dial_request *r)
 		x->fixed = *r->fixed;
 		x->request.fixed = &x->fixed;
 	}
+	if (r->avoid != NULL)
+		x->tried = *r->avoid;
+	x->request.avoid = NULL;
 	x->request.addrs = NULL;
 	x->request.n_addrs = 0;
 	return r->n_addrs == 0 ||

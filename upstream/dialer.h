@@ -70,6 +70,7 @@ struct dial_request {
 	struct pick_key key;      /* copied; to: as above; texts of 255 bytes at most */
 	uint64_t timeout_ms;      /* timeouts.connect: bounds each attempt */
 	const struct path *fixed; /* a check's own, holding nothing; copied; NULL: by route */
+	const struct tried *avoid; /* picks that are out of the question from the start; copied; NULL: none */
 	enum dial_until until;
 	/*
 	 * Asked before an address is dialled, or given to a hop, for the name `to`: true forbids

@@ -542,6 +542,39 @@ def test_members_that_cant_are_passed_over(run, serve):
     assert other.accepted == 0
 
 
+def test_members_on_the_way_that_turn_out_not_to_are_passed_over(run, serve):
+    """A hop that gives a tunnel to the next one must give an association besides."""
+    near, far = run(h.policy(), name="near"), run(h.policy(), name="far")
+
+    def tunnels_only(conn, server):
+        h.recv_exactly(conn, 3)
+        conn.sendall(b"\x05\x00")
+        request = h.recv_exactly(conn, 10)
+        server.note(request[1])
+        if request[1] == 3:
+            conn.sendall(b"\x05\x07\x00\x01" + bytes(6))
+            return
+        with socket.create_connection(("127.0.0.1", far.front)) as onward:
+            conn.sendall(b"\x05\x00\x00\x01" + bytes(6))
+            back = threading.Thread(target=lambda: [conn.sendall(data) for data in iter(lambda: onward.recv(4096), b"")])
+            back.start()
+            while data := conn.recv(4096):
+                onward.sendall(data)
+            onward.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    unable = [serve(tunnels_only) for _ in range(2)]
+    upstreams = [{"name": f"unable{i}", "url": f"socks5://127.0.0.1:{s.port}"} for i, s in enumerate(unable)]
+    upstreams += [{"name": r.name, "url": f"socks5://127.0.0.1:{r.front}"} for r in (near, far)]
+    router = run(h.policy(upstreams=upstreams, pools=[{"name": "pool", "members": ["unable0", "unable1", "near"], "balance": "first"}],
+                          chains=[{"name": "chain", "hops": ["pool", "far"]}], default_route="chain"))
+    a = Association(router.front)
+    assert a.echo("127.0.0.1", Echo().port)[1] == b"ping"
+    assert router.get("/v1/connections")["connections"][0]["path"] == ["near", "far"]
+    assert [sorted(s.notes) for s in unable] == [[1, 3], [1, 3]]
+    assert drops(router) == {}
+
+
 def test_no_association_where_no_route_carries_datagrams(run):
     """By the kinds of upstreams; a rejected destination more makes no difference."""
     port = h.free_port()
