@@ -1,8 +1,6 @@
 """Peers that a router meets: Debian's proxies with their configurations, a scripted upstream, certificates."""
-import pathlib
 import socket
 import subprocess
-import sys
 import time
 
 import harness as h
@@ -140,23 +138,6 @@ def says(*script, then=None):
             then(conn, server)
 
     return handler
-
-
-def wait_taken(conn):
-    """Until the other end, on this host and in this network namespace, has read all that was sent (IPv4)."""
-
-    def there(address):
-        return "%08X:%04X" % (int.from_bytes(socket.inet_aton(address[0]), sys.byteorder), address[1])
-
-    def is_taken():
-        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines():
-            fields = line.split()
-            if fields[1:3] == ends and not fields[4].endswith(":00000000"):
-                return False
-        return True
-
-    ends = [there(conn.getpeername()), there(conn.getsockname())]
-    h.wait_until("it to be read", is_taken)
 
 
 def dribbles(handler):
