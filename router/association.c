@@ -27,6 +27,7 @@ struct association {
 	struct revision *revision;
 	uint32_t listener;
 	struct endpoint client;
+	struct endpoint holder;        /* of its connection: the client, or a proxy that named it in a header */
 	uint16_t port;                 /* that it will use; 0: whichever it uses first */
 	size_t payload_max;            /* of a datagram, either way */
 	struct udp_socket socket;
@@ -298,7 +299,10 @@ take_fragment(struct association *a, const struct socks5_udp *header, const uint
 	(void)udp_assembly_end(&a->assembly, a->pool);
 }
 
-/* The client's host, from the port that it announced, or used first. */
+/*
+ * The client's host, from the port that it announced, or used first. Or that of the proxy that named the client: a SOCKS proxy passes
+ * datagrams on itself.
+ */
 static bool
 is_client(const struct association *a, const struct udp_datagram *d)
 {
@@ -308,7 +312,9 @@ is_client(const struct association *a, const struct udp_datagram *d)
 	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from->ss, d->from->len);
 	if (a->port != 0 && a->port != from.port)
 		return false;
-	return a->client.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->client);
+	if (a->client.kind == ENDPOINT_NONE)
+		return endpoint_is_loopback(&from);
+	return endpoint_same_host(&from, &a->client) || endpoint_same_host(&from, &a->holder);
 }
 
 static void
@@ -434,6 +440,16 @@ on_tick(struct deadline *d)
 	loop_set_deadline(a->worker->loop, &a->tick, ASSOCIATION_TICK_MS);
 }
 
+static void
+holder_of(int fd, struct endpoint *out)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	endpoint_clear(out);
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
+		endpoint_from_sockaddr(out, (struct sockaddr *)&ss, len);
+}
+
 /* Behind NAT a client does not know who it is, nor from which port it will be seen to speak. */
 static uint16_t
 choose_port(const struct association_request *q)
@@ -452,6 +468,7 @@ association_make(const struct association_request *q)
 	a->revision = q->revision;
 	a->listener = q->listener;
 	a->client = *q->client;
+	holder_of(q->client_fd, &a->holder);
 	a->port = choose_port(q);
 	a->seal = q->seal;
 	a->payload_max = SIZE_MAX;

@@ -4,7 +4,7 @@
  *   client ==> [socket] ==> target (policy, name) ==> way (direct, or through upstreams)
  *
  * Only the host that holds the TCP connection is heard, from the port that it announced for an address of its own, else from the
- * first that it used. Each destination is decided for itself
+ * first that it used; and where a PROXY header named the client, its host too. Each destination is decided for itself
  * (command `udp`) and the decision is kept; what is rejected is dropped and counted. Datagrams that have to wait, for a name or for
  * a way, are held, the last UDP_HELD_MAX of them. Answers from anybody are passed on, with their true sender, unless policy rejects
  * that one as a destination. Nothing that a datagram brings ends it: that is for its session, by the TCP connection or udp_idle.

@@ -194,6 +194,28 @@ def test_bind_and_udp_name_the_client_too(run, version, route):
         h.wait_until("both there", lambda: {c["client"] for c in last.get("/v1/connections")["connections"]} == set(there.values()))
 
 
+def test_datagrams_of_a_client_that_is_named(run):
+    """They come from the proxy that named it, or from itself; not from another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mine, \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for s, host in (target, "127.0.0.1"), (mine, "127.0.0.5"), (stranger, "127.0.0.6"):
+            s.bind((host, 0))
+            s.settimeout(h.DEADLINE * h.SLOW)
+        datagram = b"\0\0\0" + h.socks5_address("127.0.0.1") + struct.pack(">H", target.getsockname()[1]) + b"hello"
+        last = run(h.policy([front()]))
+        first = run(h.policy([front()], default_route="next", upstreams=[
+            {"name": "next", "url": f"socks5://127.0.0.1:{last.front}", "send_proxy": 2}]))
+        for router in (first, last):
+            with h.connect(router.front) as c:
+                c.sendall(v1("127.0.0.5", 4000) + b"\x05\x01\x00" + h.socks5_request("0.0.0.0", 0, 3))
+                assert h.recv_exactly(c, 2) == b"\x05\x00"
+                _, at = h.socks5_read_bound(c)
+                stranger.sendto(datagram, at)
+                h.wait_until("the stranger's to be dropped", lambda: router.stats()["udp"]["dropped_sender"] == 1)
+                mine.sendto(datagram, at)
+                assert target.recv(100) == b"hello"
+
+
 @pytest.mark.parametrize("pipeline", [False, True])
 def test_the_header_goes_through_a_chain_and_passes_on_what_it_was_told(run, serve, pipeline):
     target = serve(h.echo)
