@@ -115,7 +115,7 @@ def test_there_and_back(direct):
         for size in (0, 1, 1200, 9000, 60000):
             data = os.urandom(size)
             assert a.echo(host, echo.port, data) == (("127.0.0.1", echo.port), data)
-    stats = direct.stats()
+    stats = h.wait_until("the last to be counted", lambda: (found := direct.stats())["udp"]["down"] >= 10 and found)
     assert (stats["udp"]["up"], stats["udp"]["down"], drops(direct)) == (10, 10, {})
     assert stats["by_command"]["udp"] == 1
     a.close()
