@@ -283,7 +283,9 @@ def test_clients_come_and_go_while_things_happen(run, started):
             s = Stream(r)
             if s.status == 200 and i % 2:
                 s.wait(kind="upstream")
-            seen.append(s.status)
+            # On a busy machine 32 that left may not have been noticed yet: then there is no room for the moment.
+            if s.status != 503:
+                seen.append(s.status)
             s.close()
 
     threads = [threading.Thread(target=come_and_go, args=(i,)) for i in range(6)]
