@@ -50,8 +50,7 @@ static const struct command commands[] = {
 	  "  --listener NAME    where it connected; may be left out where there is only one\n"
 	  "  --protocol P       socks4, socks4a, socks5 (without it) or http\n"
 	  "  --command C        connect (without it), bind or udp\n"
-	  "  --config FILE      ask this policy; names are looked up by dns.hosts and this\n"
-	  "                     machine's resolver\n"
+	  "  --config FILE      ask this policy; names are looked up as its dns says\n"
 	  "  --admin URL        ask the router that has its admin API there, such as\n"
 	  "                     http://127.0.0.1:9080\n"
 	  TOKEN_AND_JSON_HELP,

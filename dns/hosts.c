@@ -3,6 +3,7 @@
  */
 #include "dns/hosts.h"
 
+#include "base/idn.h"
 #include "base/log.h"
 #include "dns/name_table.h"
 #include "dns/watched_file.h"
@@ -155,6 +156,8 @@ read_line(struct name_table *t, const char *line, const char *end)
 		if (endpoint_set_host(&name, word, len) != ENDPOINT_OK ||
 		    name.kind != ENDPOINT_NAME)
 			continue;
+		if (idn_is_foreign(name.name, strlen(name.name)) && !idn_to_ascii(name.name, &name))
+			continue;      /* nobody looks up what has no form in ASCII */
 		if (!table_add(t, name.name, &at))
 			return false;
 	}

@@ -212,8 +212,10 @@ keep_result(struct session *s, const struct dial_result *r)
 	if (r->detail != NULL)
 		text_copy(sh->detail, sizeof sh->detail, r->detail);
 	f->race = r->n_raced == 0 ? RACE_NONE : r->won_late ? RACE_LATE : RACE_FIRST;
+	unsigned no_retries = 1u + r->n_raced + r->n_passed;
+	if (r->attempts > no_retries)
+		counter_add(&s->worker->counters, COUNTER_RETRIES, r->attempts - no_retries);
 	if (r->attempts > 1) {
-		counter_add(&s->worker->counters, COUNTER_RETRIES, r->attempts - r->n_raced - 1u);
 		counter_add(&s->worker->counters, COUNTER_RACES, r->n_raced);
 		counter_add(&s->worker->counters, COUNTER_RACES_WON, r->verdict == VERDICT_GRANTED && r->won_late);
 	}

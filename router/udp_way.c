@@ -214,7 +214,7 @@ on_before(const struct dial_result *r, void *arg)
 		return;
 	}
 	log_failure(y, r);
-	if (!open_without(y, (unsigned)(h - y->before)))
+	if (r->late || !open_without(y, (unsigned)(h - y->before)))
 		way_fail(y);
 }
 

@@ -72,8 +72,10 @@ on_deadline(struct deadline *d)
 		attempt_fail_look_up(a);
 	else if (attempt_is_direct(a))
 		attempt_fail(a, VERDICT_TIMEOUT, -1, "no answer in time");
-	else
+	else {
+		a->result.late = true;
 		walk_fail_late(a);
+	}
 	attempt_go_on(a);
 }
 
@@ -256,7 +258,7 @@ result_begin(struct attempt *a)
 	r->n_addrs = 0;
 	endpoint_clear(&r->bound);
 	endpoint_clear(&r->peer);
-	r->sealed = false;
+	r->sealed = r->late = false;
 	r->connect_us = r->tls_us = 0;
 	r->n_hop_times = 0;
 	r->early = NULL;

@@ -32,7 +32,7 @@ may_try_again(struct attempt *a, uint8_t chosen_by, unsigned hop)
 	struct pick pick = a->result.path.picks[chosen_by];
 	if (hop < a->result.path.n_hops && x->tried.n_failed < ARRAY_LEN(x->tried.failed))
 		x->tried.failed[x->tried.n_failed++] = a->result.path.hops[hop];
-	uint32_t n_tries = x->n_attempts - x->n_raced;
+	uint32_t n_tries = x->n_attempts - x->n_raced - x->n_passed;
 	if (n_tries > fleet_policy(x->request.fleet)->pools[pick.pool].retry_attempts ||
 	    !dial_avoid(x, pick))
 		return false;
@@ -52,7 +52,7 @@ is_incapable(const struct attempt *a, enum verdict v)
 		return false;
 	return v == VERDICT_UPSTREAM_NO_COMMAND ||
 	       (v == VERDICT_UPSTREAM_REJECTED && command == SOCKS_UDP) ||
-	       (v == VERDICT_UPSTREAM_FAILED && a->result.code == 0 && a->shake->hop.authenticated);
+	       (v == VERDICT_UPSTREAM_FAILED && !a->result.late && a->result.code == 0 && a->shake->hop.authenticated);
 }
 
 /* Is there a pool that chose the last hop? It will avoid that choice. Nothing has failed, so this is
@@ -62,7 +62,10 @@ may_pass_over(struct attempt *a)
 {
 	const struct path *p = &a->result.path;
 	uint8_t pick = p->hop_pick[p->n_hops - 1];
-	return a->dial->request.fixed == NULL && pick != UINT8_MAX && dial_avoid(a->dial, p->picks[pick]);
+	if (a->dial->request.fixed != NULL || pick == UINT8_MAX || !dial_avoid(a->dial, p->picks[pick]))
+		return false;
+	a->dial->n_passed++;
+	return true;
 }
 
 static void

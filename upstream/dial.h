@@ -44,6 +44,7 @@ struct dial {
 	struct addresses destination;
 	struct tried tried;
 	uint8_t n_attempts, n_raced; /* of n_attempts those that were begun beside others */
+	uint8_t n_passed;            /* of n_attempts those that ended with a choice passed over */
 	bool telling;                /* the callback runs */
 	uint32_t race_pool;          /* whose race it is, once `race` was set */
 	struct deadline race;        /* when another attempt joins those that run */

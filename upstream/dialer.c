@@ -103,6 +103,7 @@ dial_end(struct attempt *a)
 	race_end(a);
 	a->result.attempts = x->n_attempts;
 	a->result.n_raced = x->n_raced;
+	a->result.n_passed = x->n_passed;
 	a->result.won_late = a != &x->first;
 	x->telling = true;
 	x->cb(&a->result, x->arg);

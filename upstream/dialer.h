@@ -99,6 +99,8 @@ struct dial_result {
 	uint16_t status;  /* the hop's own HTTP status, or 0 */
 	uint8_t attempts; /* in all */
 	uint8_t n_raced;  /* those of them that a race began beside others */
+	uint8_t n_passed; /* those of them that found a pool's choice unable, which is then passed over */
+	bool late;        /* the last one's hop was given no more time */
 	bool won_late;    /* the one that decided is of these */
 	/*
 	 * Granted, and the stream is not open: the way is direct, where a BIND or an association is

@@ -107,9 +107,17 @@ has_failed(const struct walk *w, uint32_t upstream)
 	return false;
 }
 
+/*
+ * Does this pick's pool choose an upstream that stands on the way already? What the hops of a chain
+ * name is meant, though, and a sticky pool's choice is another's too.
+ */
 static bool
-is_on_the_way(const struct walk *w, uint32_t upstream)
+is_chosen_twice(const struct walk *w, uint32_t upstream, uint8_t pick)
 {
+	const struct policy_pool *pool = &w->fleet->policy->pools[w->path->picks[pick].pool];
+	if (pool->members[w->path->picks[pick].member].route.kind != ROUTE_UPSTREAM ||
+	    pool->sticky.key != KEY_NONE)
+		return false;
 	for (unsigned i = 0; i < w->path->n_hops; i++)
 		if (w->path->hops[i] == upstream)
 			return true;
@@ -123,7 +131,7 @@ is_passed_over(struct walk *w, const struct node *n, uint8_t pick)
 	uint32_t upstream = n->route.index;
 	if (pick == NO_PICK || w->key == NULL)
 		return false;
-	bool unwanted = w->choosy && (has_failed(w, upstream) || is_on_the_way(w, upstream));
+	bool unwanted = w->choosy && (has_failed(w, upstream) || is_chosen_twice(w, upstream, pick));
 	w->has_chosen |= unwanted;
 	return unwanted ||
 	       !kind_can(&w->fleet->policy->upstreams[upstream], w->key->command, !w->more_follow);
@@ -309,8 +317,10 @@ find_path(struct fleet *f, struct policy_route route, const struct pick_key *key
 	w.key = key;
 	w.tried = tried;
 	bool found = walk_from_start(&w, route, true);
-	if (!found && !w.busy && w.has_chosen)
+	if (!found && w.has_chosen) {
+		w.busy = false;
 		found = walk_from_start(&w, route, false);
+	}
 	out->held = found && take_slots;
 	if (w.skips != w.at_hand)
 		free(w.skips);

@@ -730,6 +730,10 @@ pool_join(struct pool *p, struct pool_waiter *w, bool insist)
 		result = JOIN_FULL;
 	else
 		pool_queue_add(&p->queue, w);
+	/* Those in front wait for members that there is no room in, though there is in others: no slot
+	 * that comes free will wake anybody for those. */
+	if (result == JOIN_WAITS && !insist && own.room)
+		pool_queue_next_turn(&p->queue, w->number - 1);
 	pthread_mutex_unlock(&p->mutex);
 	return result;
 }
@@ -741,6 +745,8 @@ pool_leave(struct pool *p, struct pool_waiter *w)
 	bool waited = w->state == WAITER_WAITING;
 	if (waited)
 		pool_queue_remove(&p->queue, w);
+	if (waited && own_status(p).room)
+		pool_queue_next_turn(&p->queue, 0);
 	pthread_mutex_unlock(&p->mutex);
 	return waited;
 }

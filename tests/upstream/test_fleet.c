@@ -294,6 +294,34 @@ test_failed_upstreams_come_last(void **state)
 	end(f, b);
 }
 
+/* Who passes nobody twice waits for nobody, and drops no chain for what its hops name. */
+static void
+test_twice_where_there_is_no_other(void **state)
+{
+	(void)state;
+	static const char ways[] =
+	    CHAINS("{ \"name\": \"b-any\", \"hops\": [\"b\", \"any\"] },"
+		   "{ \"name\": \"any-a\", \"hops\": [\"other\", \"a\"] },"
+		   "{ \"name\": \"b-kept\", \"hops\": [\"b\", \"kept\"] }")
+		POOLS("{ \"name\": \"any\", \"balance\": \"first\", \"members\": [\"two\", \"b\"],"
+		      "  \"queue\": { \"max\": 4 } },"
+		      "{ \"name\": \"other\", \"balance\": \"first\", \"members\": [\"a\", \"b\"] },"
+		      "{ \"name\": \"kept\", \"balance\": \"first\", \"members\": [\"b\", \"a\"],"
+		      "  \"sticky\": { \"key\": \"user\" } },"
+		      "{ \"name\": \"outer\", \"balance\": \"first\", \"members\": [\"any-a\", \"two\"] }");
+	struct board *b = board_new();
+	struct fleet *f = fleet_of_two(b, four, ways);
+	struct path paths[3];
+	assert_pick(f, "b-any", NULL, &paths[0], "b>two");
+	assert_pick(f, "b-any", NULL, &paths[1], "b>two");
+	assert_pick(f, "b-any", NULL, &paths[2], "b>b"); /* no slot is left in the other */
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		fleet_give_back_path(f, &paths[i]);
+	assert_way(f, "outer", "a>a");
+	assert_way(f, "b-kept", "b>b");
+	end(f, b);
+}
+
 static const char chained[] = CHAINS("{ \"name\": \"ab\", \"hops\": [\"a\", \"b\"] },"
 				     "{ \"name\": \"a-limited\", \"hops\": [\"a\", \"limited\"] }")
     POOLS("{ \"name\": \"p\", \"balance\": \"first\", \"members\": [\"a-limited\", \"ab\", "
@@ -711,6 +739,7 @@ main(void)
 		cmocka_unit_test(test_full_below_is_passed_by),
 		cmocka_unit_test(test_tried_members_are_avoided),
 		cmocka_unit_test(test_failed_upstreams_come_last),
+		cmocka_unit_test(test_twice_where_there_is_no_other),
 		cmocka_unit_test(test_chains_in_pools),
 		cmocka_unit_test(test_upstream_twice_on_a_way),
 		cmocka_unit_test(test_longest_path),

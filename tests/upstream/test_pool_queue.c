@@ -107,6 +107,36 @@ test_a_slot_free_by_then_is_not_waited_for(void **state)
 	fixture_free(f);
 }
 
+/* Waiting for what there is no room for, they hold up nobody who can have what is free. */
+static void
+test_room_behind_those_who_insist(void **state)
+{
+	(void)state;
+	struct fixture *f = full_pool(9);
+	struct client c[3] = { 0 };
+	free_slot(f);
+	for (int i = 0; i < 2; i++) {
+		c[i].waiter.wake = on_wake;
+		assert_int_equal(pool_join(f->pool, &c[i].waiter, true), JOIN_WAITS);
+	}
+	assert_int_equal(join(f, &c[2]), JOIN_WAITS);
+	assert_int_equal(woken(&c[2]), 1);
+	take_turn(f, &c[2], true);
+	assert_int_equal(woken(&c[0]), 0);     /* no slot for it */
+	give_back(f, 0);
+	pool_set_member(f->pool, 0, good, 1);
+	take_turn(f, &c[0], true);
+	free_slot(f);
+	pool_end_turn(f->pool, &c[1].waiter, true);   /* not this one's */
+	assert_int_equal(woken(&c[1]), 1);
+	assert_int_equal(pool_join(f->pool, &c[0].waiter, true), JOIN_WAITS);
+	assert_true(pool_leave(f->pool, &c[0].waiter));
+	assert_int_equal(woken(&c[1]), 2);
+	take_turn(f, &c[1], true);
+	assert_int_equal(pool_waiting(f->pool), 0);
+	fixture_free(f);
+}
+
 /* Who is woken and has gone passes its turn on; who had one in vain keeps its place. */
 static void
 test_turns_are_passed_on(void **state)
@@ -267,6 +297,7 @@ main(void)
 		cmocka_unit_test(test_in_order_and_one_at_a_time),
 		cmocka_unit_test(test_a_slot_free_by_then_is_not_waited_for),
 		cmocka_unit_test(test_turns_are_passed_on),
+		cmocka_unit_test(test_room_behind_those_who_insist),
 		cmocka_unit_test(test_slots_that_come_free_together),
 		cmocka_unit_test(test_states_wake),
 		cmocka_unit_test(test_nobody_is_forgotten),

@@ -291,6 +291,16 @@ def test_members_that_turn_out_not_to_are_passed_over(run, serve, answer):
     assert all(router.upstream(u["name"])["failures_total"] == 0 for u in upstreams)
 
 
+def test_who_stays_silent_when_asked_is_not_passed_over(run, serve):
+    """That is a failure like any other: it counts, and only as many members are tried as may be."""
+    silent, other = serve(peers.says(3, b"\x05\x00", 10, "silence")), run(h.policy(), name="other")
+    upstreams = [{"name": "silent", "url": f"socks5://127.0.0.1:{silent.port}"}, {"name": "other", "url": f"socks5://127.0.0.1:{other.front}"}]
+    pool = {"name": "pool", "members": ["silent", "other"], "balance": "first", "retry": {"attempts": 0}}
+    router = run(h.policy(upstreams=upstreams, pools=[pool], default_route="pool", timeouts={"connect": "300ms"}))
+    assert Bound(router.front, "127.0.0.1").code == 1
+    assert router.upstream("silent")["failures_total"] == 1 and other.stats()["sessions"]["accepted"] == 0
+
+
 @pytest.mark.parametrize("second, code", [
     (b"\x05\x05\x00\x01" + bytes(6), 5),  # its peer never came
     (b"", 1),  # it went away
