@@ -301,7 +301,7 @@ take_fragment(struct association *a, const struct socks5_udp *header, const uint
 
 /*
  * The client's host, from the port that it announced, or used first. Or that of the proxy that named the client: a SOCKS proxy passes
- * datagrams on itself.
+ * datagrams on itself, from a port of its own.
  */
 static bool
 is_client(const struct association *a, const struct udp_datagram *d)
@@ -310,11 +310,10 @@ is_client(const struct association *a, const struct udp_datagram *d)
 	if (a->client_at.len > 0)
 		return udp_address_equal(&a->client_at, d->from);
 	endpoint_from_sockaddr(&from, (const struct sockaddr *)&d->from->ss, d->from->len);
-	if (a->port != 0 && a->port != from.port)
-		return false;
-	if (a->client.kind == ENDPOINT_NONE)
-		return endpoint_is_loopback(&from);
-	return endpoint_same_host(&from, &a->client) || endpoint_same_host(&from, &a->holder);
+	if (endpoint_same_host(&from, &a->client))
+		return a->port == 0 || a->port == from.port;
+	/* What holds the connection through a Unix socket is on this host. */
+	return a->holder.kind == ENDPOINT_NONE ? endpoint_is_loopback(&from) : endpoint_same_host(&from, &a->holder);
 }
 
 static void

@@ -1,6 +1,9 @@
 #include "router/preamble.h"
 
 #include <assert.h>
+#include <errno.h>
+
+#include <sys/socket.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -65,6 +68,15 @@ read_header(struct preamble *p, struct stream *client, struct buffer *in)
 	return PREAMBLE_MORE;
 }
 
+/* Exactly the header was read, so that nobody knows whether there is more. */
+static void
+look_behind(struct stream *client)
+{
+	char first;
+	if (recv(client->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+		client->ready &= (uint8_t)~STREAM_READABLE;
+}
+
 static enum preamble_status
 shake_tls(struct preamble *p, struct stream *client)
 {
@@ -99,12 +111,16 @@ preamble_step(struct preamble *p, struct stream *client, struct buffer *in)
 		enum preamble_status status = read_header(p, client, in);
 		if (status != PREAMBLE_PASSED)
 			return status;
+		if (p->tls != NULL)
+			look_behind(client);
 	}
 	if (p->tls == NULL && !p->in_tls)
 		return pass(p);
 	/* Who has said nothing yet takes no one's place. */
-	if ((p->tls != NULL && !(client->ready & STREAM_READABLE)) || !tls_gate_may_step(&p->pass))
+	if (p->tls != NULL && !(client->ready & STREAM_READABLE))
 		return PREAMBLE_MORE;
+	if (!tls_gate_may_step(&p->pass))
+		return p->tls != NULL && (client->ready & STREAM_HUP) ? PREAMBLE_LEFT : PREAMBLE_MORE;
 	if (p->tls != NULL) {
 		struct tls *tls = tls_new(p->tls, client->fd, NULL);
 		if (tls == NULL)

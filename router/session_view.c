@@ -70,7 +70,7 @@ describe_hops(const struct session *s, struct control_connection *out)
 {
 	struct dial_hop_time hops[PATH_HOPS_MAX + 1];
 	out->n_hops = (uint8_t)session_hops(s, hops, ARRAY_LEN(hops));
-	out->n_timed = s->association == NULL ? out->n_hops : 0;
+	out->n_timed = s->association == NULL ? s->facts->n_timed : 0;
 	for (unsigned i = 0; i < out->n_hops; i++) {
 		snprintf(out->hops[i].name, sizeof out->hops[i].name, "%s", facts_upstream_name(session_policy(s), hops[i].upstream));
 		out->hops[i].us = hops[i].us;

@@ -94,6 +94,7 @@ add_point(const struct watch *w, struct points *p, const char *dir, const char *
 struct way {
 	char dir[PATH_MAX], rest[PATH_MAX];
 	unsigned n_links;
+	bool is_blind;                         /* something on it can't be watched */
 };
 
 /* The next name off the rest; false: there is none. */
@@ -155,8 +156,9 @@ step(const struct watch *w, struct points *p, struct way *y, const char *name)
 		return STEP_LOST;
 	ssize_t n = readlink(y->dir, text, sizeof text - 1);
 	bool is_link = n > 0, is_last = y->rest[strspn(y->rest, "/")] == '\0', is_there = is_link || errno == EINVAL;
+	/* Where a link can't be watched, what it leads to can. */
 	if ((is_link || is_last || !is_there) && !add_point(w, p, parent, name))
-		return STEP_LOST;
+		y->is_blind = true;
 	if (!is_link)
 		return is_last || !is_there ? STEP_END : STEP_ON;
 	text[n] = '\0';
@@ -178,7 +180,7 @@ add_path(const struct watch *w, struct points *p, const char *path)
 		else if (strcmp(name, ".") != 0)
 			s = step(w, p, &y, name);
 	}
-	return s == STEP_END;
+	return s == STEP_END && !y.is_blind;
 }
 
 /* Watches what the paths go through now, and no longer what they went through before. */

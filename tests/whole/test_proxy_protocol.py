@@ -1,4 +1,5 @@
 """The PROXY protocol in front: haproxy and curl as they send it, headers cut at every byte, and connections without one."""
+import contextlib
 import socket
 import struct
 
@@ -214,6 +215,26 @@ def test_datagrams_of_a_client_that_is_named(run):
                 h.wait_until("the stranger's to be dropped", lambda: router.stats()["udp"]["dropped_sender"] == 1)
                 mine.sendto(datagram, at)
                 assert target.recv(100) == b"hello"
+
+
+def test_a_proxy_that_passes_on_what_a_client_announced_speaks_from_its_own_port(run):
+    """The client itself is heard from the port that it announced, and no other."""
+    with contextlib.ExitStack() as stack:
+        target, announced, other, proxy = (stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(4))
+        for s, host in (target, "127.0.0.1"), (announced, "127.0.0.5"), (other, "127.0.0.5"), (proxy, "127.0.0.1"):
+            s.bind((host, 0))
+            s.settimeout(h.DEADLINE * h.SLOW)
+        router = run(h.policy([front()]))
+        header = b"\0\0\0" + h.socks5_address("127.0.0.1") + struct.pack(">H", target.getsockname()[1])
+        for n, speaker in enumerate([proxy, announced], 1):
+            c = stack.enter_context(h.connect(router.front))
+            c.sendall(v1("127.0.0.5", 4000) + b"\x05\x01\x00" + h.socks5_request(*announced.getsockname(), 3))
+            assert h.recv_exactly(c, 2) == b"\x05\x00"
+            _, at = h.socks5_read_bound(c)
+            other.sendto(header + b"no", at)
+            h.wait_until("that to be dropped", lambda n=n: router.stats()["udp"]["dropped_sender"] == n)
+            speaker.sendto(header + b"yes", at)
+            assert target.recv(100) == b"yes"
 
 
 @pytest.mark.parametrize("pipeline", [False, True])
