@@ -574,8 +574,9 @@ def test_user_by_realm_map_and_rules(kerberos, monkeypatch, serve, run):
     assert not stranger.establish() and stranger.is_over()
     for c in h.opened:
         c.close()
-    assert sorted(line["user"] for line in proxy.access_lines(3)) == ["alice", "bob", "robert"]
-    assert proxy.access_lines(3)[0]["rule"] == "not-alice"
+    # Their sessions end on several workers, in any order.
+    assert sorted((line["user"], line["rule"]) for line in proxy.access_lines(3)) == [
+        ("alice", "not-alice"), ("bob", "default"), ("robert", "default")]
 
 
 def test_who_does_not_offer_it(front, serve):
