@@ -76,11 +76,12 @@ path_clear(struct path *p)
 }
 
 /* Members that this request tried in vain, and the upstreams at fault: other members that lead
- * through those come last. */
+ * through those come last. And the pools that it led through so far. */
 struct tried {
-	uint8_t n, n_failed;
+	uint8_t n, n_failed, n_pools;
 	struct pick list[TRIED_MAX];
 	uint32_t failed[TRIED_MAX];            /* indexes into policy->upstreams */
+	uint32_t pools[TRIED_MAX];             /* that have counted the request */
 };
 
 /**
@@ -108,11 +109,11 @@ enum join_result { JOIN_WAITS, JOIN_TRY_AGAIN, JOIN_FULL };
 
 /**
  * Chooses members and takes their slots. On anything but PICK_OK nothing is held. route: not ROUTE_REJECT.
- * tried may be NULL. An upstream that stands on the way already is chosen once more only where a
- * pool has no other, as one that failed this request is.
+ * tried may be NULL; the pools on the way are added to it. An upstream that stands on the way
+ * already is chosen once more only where a pool has no other, as one that failed this request is.
  */
 enum pick_result fleet_pick_path(struct fleet *f, struct policy_route route,
-                                 const struct pick_key *key, const struct tried *tried,
+                                 const struct pick_key *key, struct tried *tried,
                                  struct path *out) WARN_UNUSED;
 /** A path made by hand: the first n hops of another. It holds nothing and nobody picked it. */
 struct path fleet_first_hops(const struct path *path, unsigned n);

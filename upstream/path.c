@@ -306,6 +306,33 @@ walk_from_start(struct walk *w, struct policy_route route, bool choosy)
 	return walk(w, route, NO_PICK, false);
 }
 
+/* Has the request been counted by this pool, on the way to an earlier hop or on a way before? */
+static bool
+is_counted(const struct tried *t, uint32_t pool)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->list[i].pool == pool)
+			return true;
+	for (unsigned i = 0; i < t->n_pools; i++)
+		if (t->pools[i] == pool)
+			return true;
+	return false;
+}
+
+/* A pool counts a request once: a retry is none of its own, nor is another dial of a race. */
+static void
+count_request(struct fleet *f, const struct path *p, struct tried *t)
+{
+	for (unsigned i = 0; i < p->n_picks; i++) {
+		uint32_t pool = p->picks[i].pool;
+		if (is_counted(t, pool))
+			continue;
+		pool_note_request(fleet_node(f, (struct policy_route){ ROUTE_POOL, pool })->pool);
+		if (t->n_pools < ARRAY_LEN(t->pools))
+			t->pools[t->n_pools++] = pool;
+	}
+}
+
 static enum pick_result
 find_path(struct fleet *f, struct policy_route route, const struct pick_key *key,
           const struct tried *tried, bool take_slots, struct path *out)
@@ -331,9 +358,17 @@ find_path(struct fleet *f, struct policy_route route, const struct pick_key *key
 
 enum pick_result
 fleet_pick_path(struct fleet *f, struct policy_route route, const struct pick_key *key,
-                const struct tried *tried, struct path *out)
+                struct tried *tried, struct path *out)
 {
-	return find_path(f, route, key, tried, true, out);
+	struct tried nothing;
+	enum pick_result result = find_path(f, route, key, tried, true, out);
+	if (tried == NULL) {
+		nothing.n = nothing.n_pools = 0;
+		tried = &nothing;
+	}
+	if (result == PICK_OK && !(key != NULL && key->races))
+		count_request(f, out, tried);
+	return result;
 }
 
 enum pick_result

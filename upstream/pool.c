@@ -608,15 +608,9 @@ pick_preferred(struct pool *p, const struct pick_key *key, bool take, uint32_t *
 	return result;
 }
 
-/* A retry is no request of its own, nor is another dial of a race. */
-static void
-note_request(struct pool *p, const struct pick *skip, size_t n_skip, const struct pick_key *key)
+void
+pool_note_request(struct pool *p)
 {
-	if (key != NULL && key->races)
-		return;
-	for (size_t i = 0; i < n_skip; i++)
-		if (skip[i].pool == p->index)
-			return;
 	pthread_mutex_lock(&p->memory->mutex);
 	budget_note_request(&p->memory->budget, clock_now_ms());
 	if (p->conf->race.count > 0)
@@ -699,8 +693,6 @@ pool_pick(struct pool *p, const struct pick *skip, size_t n_skip, const struct p
 	skip_members(p, skip, n_skip, false);
 	p->tiers_open = p->n_tiers;
 	pthread_mutex_unlock(&p->mutex);
-	if (take && result == POOL_PICKED)
-		note_request(p, skip, n_skip, key);
 	return result;
 }
 

@@ -72,6 +72,8 @@ uint32_t pool_waiting(struct pool *p);
 
 /** The member failed a request for its destination, or served it; for the pool to remember. */
 void pool_note_destination(struct pool *p, uint32_t member, const struct pick_key *key, bool served);
+/** A request has found its way through the pool: by their number retries and races are bounded. */
+void pool_note_request(struct pool *p);
 /** Another attempt for a request that failed here, within the retry budget? If so it is counted. */
 bool pool_may_retry(struct pool *p) WARN_UNUSED;
 /** One more dial beside others for a race, within its budget? If so it is counted. */

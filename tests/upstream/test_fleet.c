@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "socks/command.h"
+#include "upstream/budget.h"
 #include "upstream/fleet.h"
 
 #include <pthread.h>
@@ -103,7 +105,7 @@ say_path(const struct fleet *f, enum pick_result result, const struct path *p, c
 }
 
 static void
-assert_pick(struct fleet *f, const char *name, const struct tried *avoid, struct path *path,
+assert_pick(struct fleet *f, const char *name, struct tried *avoid, struct path *path,
 	    const char *want)
 {
 	char got[256];
@@ -319,6 +321,57 @@ test_twice_where_there_is_no_other(void **state)
 		fleet_give_back_path(f, &paths[i]);
 	assert_way(f, "outer", "a>a");
 	assert_way(f, "b-kept", "b>b");
+	end(f, b);
+}
+
+/* By the retries that its budget of 20 percent allows; they are gone then. */
+static void
+assert_requests(struct fleet *f, const char *pool, unsigned want)
+{
+	unsigned retries = 0;
+	while (fleet_may_retry(f, route(f, pool).index))
+		retries++;
+	if (retries != BUDGET_RESERVE + want / 5)
+		fail_msg("%s: %u retries", pool, retries);
+}
+
+/* Neither the second look, where the first found only ways that it had rather not take, nor a retry
+ * nor another hop makes a request two; one without a way is none. */
+static void
+test_a_pool_counts_a_request_once(void **state)
+{
+	(void)state;
+	static const char ways[] =
+	    CHAINS("{ \"name\": \"twice\", \"hops\": [\"only\", \"only\"] },"
+		   "{ \"name\": \"no\", \"hops\": [\"lost\", \"gone\"] }")
+		POOLS("{ \"name\": \"outer\", \"members\": [\"inner\"] },"
+		      "{ \"name\": \"inner\", \"members\": [\"a\", \"b\"] },"
+		      "{ \"name\": \"only\", \"members\": [\"a\"] },"
+		      "{ \"name\": \"lost\", \"members\": [\"a\"] },"
+		      "{ \"name\": \"gone\", \"members\": [\"one\"] }");
+	struct board *b = board_new();
+	struct fleet *f = fleet_of_two(b, four, ways);
+	struct path path;
+	clock_fake(1000000, 0);
+	set_state(f, "one", UPSTREAM_DOWN);
+	for (int i = 0; i < 50; i++) {
+		struct tried tried = { 0 };
+		const struct pick_key nobody = { 0 };
+		assert_way(f, "twice", "a>a");
+		assert_way(f, "no", "none");
+		for (unsigned attempt = 0; attempt < 2; attempt++) {
+			assert_int_equal(fleet_pick_path(f, route(f, "outer"), &nobody, &tried, &path),
+					 PICK_OK);
+			tried.list[tried.n++] = path.picks[1];
+			tried.failed[tried.n_failed++] = path.hops[0];
+			fleet_give_back_path(f, &path);
+		}
+	}
+	assert_requests(f, "only", 50);
+	assert_requests(f, "outer", 50);
+	assert_requests(f, "inner", 50);
+	assert_requests(f, "lost", 0);
+	clock_fake_stop();
 	end(f, b);
 }
 
@@ -738,6 +791,7 @@ main(void)
 		cmocka_unit_test(test_nested_pools),
 		cmocka_unit_test(test_full_below_is_passed_by),
 		cmocka_unit_test(test_tried_members_are_avoided),
+		cmocka_unit_test(test_a_pool_counts_a_request_once),
 		cmocka_unit_test(test_failed_upstreams_come_last),
 		cmocka_unit_test(test_twice_where_there_is_no_other),
 		cmocka_unit_test(test_chains_in_pools),

@@ -300,25 +300,6 @@ test_budget_is_a_part_of_the_requests(void **state)
 	assert_false(budget_take_retry(&(struct budget){ 0 }, now, 0)); /* 0 is none at all */
 }
 
-static void
-test_retries_are_no_requests_of_the_budget(void **state)
-{
-	(void)state;
-	struct fixture *f = fixture_new(BALANCE_ROUND_ROBIN, NULL, 2);
-	const struct pick skip = { 0, 0 };
-	unsigned taken = 0;
-	clock_fake(START_MS, 0);
-	open_pool(f);
-	for (int i = 0; i < 50; i++)
-		(void)pick_and_give_back(f);
-	for (int i = 0; i < 50; i++)
-		(void)pick_but(f, &skip, 1);
-	while (pool_may_retry(f->pool))
-		taken++;
-	assert_int_equal(taken, BUDGET_RESERVE + 10);
-	done(f);
-}
-
 int
 main(void)
 {
@@ -334,7 +315,6 @@ main(void)
 		cmocka_unit_test(test_kept_by_name_across_policies),
 		cmocka_unit_test(test_looking_pins_nothing),
 		cmocka_unit_test(test_budget_is_a_part_of_the_requests),
-		cmocka_unit_test(test_retries_are_no_requests_of_the_budget),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
