@@ -7,6 +7,7 @@
 #include "admin/call.h"
 #include "admin/handlers.h"
 #include "admin/json.h"
+#include "base/idn.h"
 #include "policy/decide.h"
 #include "router/control.h"
 #include "socks/command.h"
@@ -118,8 +119,10 @@ static bool
 find_path(const struct explain_question *q, struct fleet *f, struct policy_route route,
 	  struct path *path)
 {
+	struct endpoint ascii;
 	struct pick_key key = {
-		.client = &q->client, .user = q->user, .session = q->session, .to = &q->to, .command = q->command
+		.client = &q->client, .user = q->user, .session = q->session, .command = q->command,
+		.to = idn_known_form(&q->to, &ascii)
 	};
 	*path = (struct path){ 0 };
 	return route.kind != ROUTE_REJECT && fleet_preview_path(f, route, &key, path) == PICK_OK &&

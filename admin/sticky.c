@@ -8,6 +8,7 @@
 #include "admin/handlers.h"
 #include "admin/json.h"
 #include "admin/list.h"
+#include "base/idn.h"
 #include "policy/policy.h"
 #include "upstream/fleet.h"
 
@@ -30,8 +31,8 @@ sticky_pool(struct call *c, uint32_t *pool)
 }
 
 /*
- * The key of the path, spelled as requests' keys are: an address written in another way would never
- * be met. NULL: answered.
+ * The key of the path, spelled as requests' keys are: an address or a name written in another way would
+ * never be met. NULL: answered.
  */
 static const char *
 sticky_key(struct call *c, const struct policy_pool *p, char out[ENDPOINT_TEXT_MAX])
@@ -51,8 +52,10 @@ sticky_key(struct call *c, const struct policy_pool *p, char out[ENDPOINT_TEXT_M
 							      : "a host");
 		return NULL;
 	}
-	return kind == KEY_DESTINATION ? endpoint_to_text(&e, out, ENDPOINT_TEXT_MAX)
-				       : endpoint_host_to_text(&e, out, ENDPOINT_TEXT_MAX);
+	struct endpoint ascii;
+	const struct endpoint *known = idn_known_form(&e, &ascii);
+	return kind == KEY_DESTINATION ? endpoint_to_text(known, out, ENDPOINT_TEXT_MAX)
+				       : endpoint_host_to_text(known, out, ENDPOINT_TEXT_MAX);
 }
 
 /* A page, cut out while the table is walked. */

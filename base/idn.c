@@ -19,3 +19,12 @@ idn_to_ascii(const char *name, struct endpoint *out)
 		*out = e;
 	return fine;
 }
+
+const struct endpoint *
+idn_known_form(const struct endpoint *e, struct endpoint *room)
+{
+	if (!idn_is_foreign(e->name, e->name_len) || !idn_to_ascii(e->name, room))
+		return e;
+	room->port = e->port;
+	return room;
+}

@@ -27,4 +27,7 @@ idn_is_foreign(const char *name, size_t len)
  */
 bool idn_to_ascii(const char *name, struct endpoint *out) WARN_UNUSED;
 
+/** The same by which it is known wherever it is compared: a foreign name's form in ASCII, in `room` then, where it has one; else e. */
+const struct endpoint *idn_known_form(const struct endpoint *e, struct endpoint *room);
+
 #endif

@@ -52,7 +52,7 @@ match_view_name(struct match_view *v)
 	if (to->kind != ENDPOINT_NAME)
 		return NULL;
 	if (!v->has_name) {
-		v->name = idn_is_foreign(to->name, to->name_len) && idn_to_ascii(to->name, &v->ascii) ? &v->ascii : to;
+		v->name = idn_known_form(to, &v->ascii);
 		v->has_name = true;
 	}
 	return v->name;

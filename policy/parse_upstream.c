@@ -9,6 +9,7 @@
 #include "policy/sections.h"
 
 #include "base/base.h"
+#include "base/idn.h"
 #include "policy/secrets.h"
 #include "policy/upstream_url.h"
 
@@ -21,6 +22,16 @@ struct upstream_parse {
 	struct upstream_url url;
 	const char *password_file;
 };
+
+/* A name in the policy is known by its form in ASCII, which is what DNS, other hops and certificates have. */
+static bool
+to_ascii(struct parse_context *c, const struct json_value *v, const char *name, struct endpoint *out)
+{
+	if (idn_to_ascii(name, out))
+		return true;
+	parse_error(c, v, "expected a host whose name has a form in ASCII (IDNA 2008), found one that has none");
+	return false;
+}
 
 static bool
 read_url(struct parse_context *c, const struct json_value *v, void *object)
@@ -38,6 +49,11 @@ read_url(struct parse_context *c, const struct json_value *v, void *object)
 	}
 	u->upstream.scheme = u->url.scheme;
 	u->upstream.at = u->url.at;
+	if (idn_is_foreign(u->url.at.name, u->url.at.name_len)) {
+		if (!to_ascii(c, v, u->url.at.name, &u->upstream.at))
+			return false;
+		u->upstream.at.port = u->url.at.port;
+	}
 	u->upstream.url = upstream_url_mask(c->arena, v->text, SECRET_MASK);
 	if (u->upstream.url == NULL)
 		parse_error_memory(c);
@@ -75,6 +91,20 @@ static const struct parse_field tls_fields[] = {
 #undef AT
 
 static bool
+know_server_name(struct parse_context *c, const struct json_value *v, struct policy_tls *tls)
+{
+	struct endpoint ascii;
+	if (v == NULL || !idn_is_foreign(tls->server_name, strlen(tls->server_name)))
+		return true;
+	if (!to_ascii(c, v, tls->server_name, &ascii))
+		return false;
+	tls->server_name = arena_copy_text(c->arena, ascii.name, ascii.name_len);
+	if (tls->server_name == NULL)
+		parse_error_memory(c);
+	return tls->server_name != NULL;
+}
+
+static bool
 read_tls(struct parse_context *c, const struct json_value *v, void *object)
 {
 	struct policy_tls *tls = &((struct upstream_parse *)object)->upstream.tls;
@@ -86,7 +116,7 @@ read_tls(struct parse_context *c, const struct json_value *v, void *object)
 		    tls->key == NULL ? "key" : "certificate");
 		return false;
 	}
-	return true;
+	return know_server_name(c, json_member(v, "server_name"), tls);
 }
 
 static bool

@@ -53,6 +53,7 @@ struct dial {
 	/* from first.result on the slab leaves what was there before */
 	struct dial_request request; /* what it points to is copied below */
 	struct path fixed;
+	struct endpoint known_to; /* request.key.to, where the name came otherwise */
 	struct endpoint client;
 	char user[256], session[256];
 };

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/idn.h"
 #include "base/text.h"
 #include "upstream/dial.h"
 #include "upstream/warm.h"
@@ -116,7 +117,7 @@ copy_request(struct dial *x, const struct dial_request *r)
 {
 	memcpy(&x->request, r, offsetof(struct dial_request, to));
 	endpoint_copy(&x->request.to, &r->to);
-	x->request.key.to = &x->request.to;
+	x->request.key.to = idn_known_form(&x->request.to, &x->known_to);
 	x->request.key.command = (uint8_t)r->command;
 	x->request.key.user = x->user;
 	x->request.key.session = x->session;

@@ -38,7 +38,7 @@ enum {
 struct pick_key {
 	const struct endpoint *client;
 	const char *user, *session;
-	const struct endpoint *to;
+	const struct endpoint *to;             /* as it is known: base/idn.h */
 	uint8_t command;                       /* enum socks_command; 0: CONNECT. Pool members that
 	                                          can't do it are passed over */
 	bool has_turn;                         /* it has waited in a queue: nobody there is before it */

@@ -128,7 +128,7 @@ certificates_make(void)
 		struct identity id;
 	} all[] = {
 		{ "good.pem", "good.key",
-		  make("good", "DNS:good.example,DNS:*.wild.example", -DAY, DAY, &ca, false) },
+		  make("good", "DNS:good.example,DNS:*.wild.example,DNS:xn--gtt-sna.example", -DAY, DAY, &ca, false) },
 		{ "ip.pem", "ip.key", make("ip", "IP:127.0.0.1,IP:::1", -DAY, DAY, &ca, false) },
 		{ "expired.pem", "expired.key", make("expired", "DNS:good.example", -2 * DAY, -DAY, &ca, false) },
 		{ "client.pem", "client.key", make("alice", NULL, -DAY, DAY, &ca, false) },

@@ -86,6 +86,26 @@ test_in_place(void **state)
 	assert_int_equal(e.name_len, 21);
 }
 
+static void
+test_known_form(void **state)
+{
+	static const struct {
+		const char *text, *known;
+	} rows[] = {
+		{ "B\xc3\xbc" "cher.example:80", "xn--bcher-kva.example:80" },
+		{ "Books.example:80", "books.example:80" },
+		{ "192.0.2.1:80", "192.0.2.1:80" },
+		{ "b\xfc" "cher.example:80", "b\xfc" "cher.example:80" }, /* it has none */
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct endpoint e, room;
+		char text[ENDPOINT_TEXT_MAX];
+		assert_int_equal(endpoint_from_text(&e, rows[i].text, strlen(rows[i].text)), ENDPOINT_OK);
+		assert_string_equal(endpoint_to_text(idn_known_form(&e, &room), text, sizeof text), rows[i].known);
+	}
+}
+
 int
 main(void)
 {
@@ -94,6 +114,7 @@ main(void)
 		cmocka_unit_test(test_what_is_foreign),
 		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_in_place),
+		cmocka_unit_test(test_known_form),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

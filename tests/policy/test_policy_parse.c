@@ -377,6 +377,20 @@ test_defaults(void **state)
 	policy_unref(p);
 }
 
+/* What DNS, other hops and certificates know; the URL is shown as it was written. */
+static void
+test_names_in_other_scripts(void **state)
+{
+	(void)state;
+	struct policy *p = marked_load_sound(
+	    "{\"upstreams\": [{\"name\": \"u\", \"url\": \"https://B\xc3\xbc" "cher.example:99\", "
+	    "\"tls\": {\"server_name\": \"G\\u00f6tt.example\"}}], \"default_route\": \"u\"}");
+	check_text(&p->upstreams[0].at, "xn--bcher-kva.example:99");
+	assert_string_equal(p->upstreams[0].url, "https://B\xc3\xbc" "cher.example:99");
+	assert_string_equal(p->upstreams[0].tls.server_name, "xn--gtt-sna.example");
+	policy_unref(p);
+}
+
 static void
 test_document_of_the_command_line(void **state)
 {
@@ -441,7 +455,7 @@ main(void)
 		cmocka_unit_test(test_every_key),
 		cmocka_unit_test(test_every_cut),
 		cmocka_unit_test(test_every_value_replaced),
-		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_defaults), cmocka_unit_test(test_names_in_other_scripts),
 		cmocka_unit_test(test_document_of_the_command_line),
 		cmocka_unit_test(test_files),
 	};

@@ -619,6 +619,7 @@ test_certificates_that_are_not_good(void **state)
 	} rows[] = {
 	    {"good", "", VERDICT_UPSTREAM_TLS}, /* for another name */
 	    {"good", ", 'server_name': 'good.example'", VERDICT_GRANTED},
+	    {"good", ", 'server_name': 'g\xc3\xb6tt.example'", VERDICT_GRANTED},
 	    {"expired", ", 'server_name': 'good.example'", VERDICT_UPSTREAM_TLS},
 	    {"stranger", ", 'server_name': 'good.example'", VERDICT_UPSTREAM_TLS},
 	    {"stranger", ", 'verify': false", VERDICT_GRANTED},

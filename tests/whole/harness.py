@@ -648,7 +648,8 @@ def socks5_address(host):
     for family, kind in ((socket.AF_INET, b"\x01"), (socket.AF_INET6, b"\x04")):
         with contextlib.suppress(OSError):
             return kind + socket.inet_pton(family, host)
-    return b"\x03" + bytes([len(host)]) + host.encode()
+    raw = host.encode()
+    return b"\x03" + bytes([len(raw)]) + raw
 
 
 def socks5_request(host, port, command=1):

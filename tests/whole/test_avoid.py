@@ -8,13 +8,13 @@ from test_pools import Pool
 BLOCKED, FINE = "blocked.example", "fine.example"
 
 
-def blocked_exit(name, rep):
-    """As named_upstream, but for one host this is its answer."""
+def blocked_exit(name, rep, blocked=(BLOCKED,)):
+    """As named_upstream, but for one host, however it is written, this is its answer."""
 
     def handler(conn, server):
         _, host, _ = peers.read_socks5_request(conn)
         server.note(host)
-        if host == BLOCKED:
+        if host in blocked:
             conn.sendall(bytes([5, rep, 0, 1, 0, 0, 0, 0, 0, 0]))
             return
         conn.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x01" + name.encode() + b"\n")
@@ -57,3 +57,9 @@ def test_failures_that_are_retried_count(run, started):
     assert [ask(p.router, BLOCKED) for _ in range(5)] == ["b"] * 5
     assert p.servers["a"].notes.count(BLOCKED) == 2
     assert ask(p.router, FINE) == "a"
+
+
+def test_a_host_is_one_in_either_script(run, started):
+    both = "bücher.test", "xn--bcher-kva.test"
+    p = Pool(run, started, ["a", "b"], handlers={"a": blocked_exit("a", 5, both)}, balance="first", avoid={"failures": 2, "for": "10m"})
+    assert [ask(p.router, host) for host in both * 2] == [5, 5, "b", "b"]

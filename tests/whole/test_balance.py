@@ -3,6 +3,7 @@ import os
 import subprocess
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -96,6 +97,34 @@ def test_a_sticky_key_is_met_however_it_is_written(pool, kind, written, key, non
     assert [e["key"] for e in p.router.get("/v1/pools/pool/sticky")["sticky"]] == [key]
     assert p.router.call("PUT", path + none, {"member": "a"}).status == 400
     assert p.router.call("DELETE", path + written).status == 204
+
+
+def served(router, host):
+    name, s = who_answers(router, host=host)
+    s.close()
+    return name
+
+
+@pytest.mark.parametrize("kind, key", [("destination_host", "xn--bcher-kva.test"), ("destination", "xn--bcher-kva.test:80")])
+def test_a_sticky_key_is_one_in_either_script(pool, kind, key):
+    p = pool(["a", "b"], sticky={"key": kind})
+    mine, *rest = [served(p.router, host) for host in ("bücher.test", "xn--bcher-kva.test", "BÜCHER.test")]
+    assert rest == [mine, mine]
+    assert [e["key"] for e in p.router.get("/v1/pools/pool/sticky")["sticky"]] == [key]
+    other = {"a": "b", "b": "a"}[mine]
+    put = p.router.call("PUT", "/v1/pools/pool/sticky/" + quote(key.replace("xn--bcher-kva", "Bücher")), {"member": other})
+    assert put.status == 200 and put.json["key"] == key
+    assert [served(p.router, host) for host in ("bücher.test", "xn--bcher-kva.test")] == [other, other]
+    for host in ("bücher.test", "xn--bcher-kva.test"):
+        assert p.router.get(f"/v1/explain?to={quote(host)}:80")["path"] == [other]
+
+
+def test_a_hash_key_is_one_in_either_script(pool):
+    p = pool(["a", "b", "c"], balance="consistent_hash", hash_key="destination_host")
+    names = [f"bücher{i}.test" for i in range(12)]
+    first = [served(p.router, name) for name in names]
+    assert len(set(first)) > 1
+    assert [served(p.router, name.encode("idna").decode()) for name in names] == first
 
 
 def test_a_sticky_key_moves_when_its_member_goes(pool):
