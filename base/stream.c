@@ -469,6 +469,25 @@ stream_shut_write(struct stream *s)
 	return STREAM_OK;
 }
 
+bool
+stream_ended_above(const struct stream *s)
+{
+	return s->write_shut && s->read_end == STREAM_EOF && s->tls != NULL && tls_is_stacked(s->tls);
+}
+
+void
+stream_strip(struct stream *s)
+{
+	assert(s->write_shut);
+	gss_layer_free(s->gss);
+	tls_free(s->tls);
+	s->gss = NULL;
+	s->tls = NULL;
+	s->read_end = STREAM_OK;
+	/* No edge comes for what waits already, nor for its end. */
+	s->ready |= STREAM_READABLE | STREAM_HUP;
+}
+
 int
 stream_take_error(struct stream *s)
 {

@@ -543,6 +543,12 @@ tls_shut_write(struct tls *t)
 }
 
 bool
+tls_is_stacked(const struct tls *t)
+{
+	return t->below != NULL;
+}
+
+bool
 tls_kernel_reads(const struct tls *t)
 {
 	return t->below == NULL && BIO_get_ktls_recv(SSL_get_rbio(t->ssl)) != 0 &&

@@ -79,6 +79,8 @@ enum tls_status tls_write(struct tls *t, const void *bytes, size_t len, size_t *
  * failed.
  */
 enum tls_status tls_shut_write(struct tls *t) WARN_UNUSED;
+/** True if its end is not that of the socket: it lies on another layer, which goes on. */
+bool tls_is_stacked(const struct tls *t);
 /** errno of TLS_FAILED; EPROTO where it was not the system's. */
 int tls_error(const struct tls *t);
 /** True if the kernel does the records, and nothing waits inside OpenSSL. */

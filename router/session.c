@@ -365,14 +365,16 @@ session_free(struct session *s)
 
 /* ---- the last word ---- */
 
-/* After an answer: let it arrive. Unread input would make the kernel reset it away, so it is read and thrown away for a while. */
+/*
+ * Lets what was said last arrive. Unread input would make the kernel reset it away, so it is read and thrown away for a while.
+ */
 static void
-session_discard(struct session *s)
+session_discard(struct session *s, struct stream *from)
 {
 	uint8_t waste[4096];
 	size_t n;
-	while (s->client.ready & STREAM_READABLE) {
-		switch (stream_read(&s->client, waste, sizeof waste, &n)) {
+	while (from->ready & STREAM_READABLE) {
+		switch (stream_read(from, waste, sizeof waste, &n)) {
 		case STREAM_OK:
 			s->lingered += n > SESSION_LINGER_READ_LEAST ? (uint32_t)n : SESSION_LINGER_READ_LEAST;
 			if (s->lingered <= SESSION_LINGER_BYTES)
@@ -419,7 +421,7 @@ session_linger(struct session *s)
 	if (s->shake != NULL && s->shake->eof)
 		session_close(s, s->end);
 	else
-		session_discard(s);
+		session_discard(s, &s->client);
 }
 
 static void
@@ -518,6 +520,24 @@ session_break_off(struct session *s, struct stream *broken, struct stream *other
 	loop_set_deadline(s->worker->loop, &s->deadline, WHEEL_TICK_MS);
 }
 
+static void
+on_rest(struct stream *upstream, void *arg)
+{
+	session_discard(arg, upstream);
+}
+
+/* Its TLS within TLS has ended, both ways, but not what lies below: closed now, it might lose the last that the client sent. */
+static void
+session_outlast_layers(struct session *s)
+{
+	stream_close(&s->client);
+	s->end = END_DONE;
+	session_enter(s, SESSION_LINGERING);
+	stream_strip(&s->upstream);
+	stream_set_callback(&s->upstream, on_rest, s);
+	session_discard(s, &s->upstream);
+}
+
 void
 session_on_relay_end(struct relay *r, enum relay_end how)
 {
@@ -526,6 +546,8 @@ session_on_relay_end(struct relay *r, enum relay_end how)
 		session_break_off(s, &s->client, &s->upstream, END_CLIENT_RESET);
 	else if (how == RELAY_UPSTREAM_BROKE)
 		session_break_off(s, &s->upstream, &s->client, END_UPSTREAM_RESET);
+	else if (stream_ended_above(&s->upstream))
+		session_outlast_layers(s);
 	else
 		session_close(s, END_DONE);
 }

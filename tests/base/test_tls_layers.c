@@ -36,6 +36,39 @@ test_two_layers_cut_short(void **state)
 	pair_expect_end(&server, STREAM_ERROR);
 }
 
+/* What ends the outer layer comes behind the end of the inner one, and must be read before the socket is closed. */
+static void
+test_the_end_of_the_outer_layer(void **state)
+{
+	uint8_t bytes[512];
+	size_t n;
+	(void)state;
+	pair_stack_tls();
+	assert_int_equal(stream_shut_write(&server), STREAM_OK);
+	pair_expect_end(&client, STREAM_EOF);
+	assert_false(stream_ended_above(&client));     /* it may write yet */
+	assert_int_equal(stream_shut_write(&client), STREAM_OK);
+	assert_true(stream_ended_above(&client));
+
+	stream_strip(&client);
+	assert_false(stream_ended_above(&client));
+	while (!(client.ready & STREAM_READABLE))
+		pair_wait_turn();
+	assert_int_equal(stream_read(&client, bytes, sizeof bytes, &n), STREAM_OK);
+	assert_true(n > 0);
+	pair_expect_end(&client, STREAM_EOF);
+}
+
+static void
+test_one_layer_ends_with_its_socket(void **state)
+{
+	(void)state;
+	assert_int_equal(stream_shut_write(&server), STREAM_OK);
+	pair_expect_end(&client, STREAM_EOF);
+	assert_int_equal(stream_shut_write(&client), STREAM_OK);
+	assert_false(stream_ended_above(&client));
+}
+
 static void
 test_second_layer_is_verified_for_itself(void **state)
 {
@@ -140,6 +173,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		ON_BOTH(test_two_layers),
 		ON_BOTH(test_two_layers_cut_short),
+		ON_BOTH(test_the_end_of_the_outer_layer),
+		ON_BOTH(test_one_layer_ends_with_its_socket),
 		ON_PAIR(test_second_layer_is_verified_for_itself),
 		ON_BOTH(test_layers_in_any_order),
 		ON_BOTH(test_layers_half_closed_by_the_server),

@@ -181,6 +181,29 @@ def test_chains_of_every_order(run, second, programs, serve, certificates):
     assert all(len(line["hops_ms"].split(",")) == line["path"].count(">") + 1 for line in lines)
 
 
+def test_tls_within_tls_loses_nothing_of_who_ends_last(run, serve, certificates):
+    """The destination ends first, so that both layers have ended as soon as the client has: while much of what it sent is on its way."""
+    exit_ = run(h.policy([h.listener(tls={"certificate": str(certificates.good)})]))
+    ca = {"tls": {"ca": str(certificates.ca)}}
+    router = run(h.policy(
+        upstreams=[{"name": "outer", "url": f"socks5+tls://localhost:{exit_.front}", **ca},
+                   {"name": "inner", "url": f"https://localhost:{exit_.front}", **ca}],
+        chains=[{"name": "both", "hops": ["outer", "inner"]}], default_route="both"))
+
+    def ends_first(conn, server):
+        conn.shutdown(1)
+        server.note(h.sha256(h.recv_all(conn)))
+
+    body = os.urandom(3_000_000)
+    for _ in range(8):
+        target = serve(ends_first)
+        s, rep = h.socks5(router.front, "127.0.0.1", target.port)
+        assert rep == 0
+        assert h.recv_all(s) == b""
+        h.send_all_and_end(s, body)
+        assert target.noted() == [h.sha256(body)]
+
+
 def test_a_chain_carries_bulk_both_ways(run, second, serve):
     _, open_port, login_port = second()
     router = run(h.policy(
