@@ -19,14 +19,6 @@ let_in(struct tls_pass *p)
 }
 
 static void
-queue_step(struct tls_pass *p)
-{
-	p->queued_ms = loop_now(p->gate->loop);
-	list_append(&p->gate->queue, &p->step);
-	loop_defer(p->gate->loop, &p->gate->turn);
-}
-
-static void
 wait_outside(struct tls_pass *p)
 {
 	struct tls_gate *g = p->gate;
@@ -36,41 +28,31 @@ wait_outside(struct tls_pass *p)
 		loop_set_deadline(g->loop, &g->look, TLS_GATE_LOOK_MS);
 }
 
-/* Is there time left for steps in this turn? */
-static bool
-has_time(struct tls_gate *g)
+/* What it waited for a step is our time, not its own. */
+static void
+on_step(struct turn_step *s)
 {
-	uint64_t now = loop_turns(g->loop);
-	if (now != g->turn_number) {
-		g->turn_number = now;
-		g->spent_us = 0;
-	}
-	return g->spent_us < TLS_GATE_TURN_US;
+	struct tls_pass *p = CONTAINER_OF(s, struct tls_pass, step);
+	p->since_ms += loop_now(p->gate->loop) - s->queued_ms;
+	p->told(p->arg, true);
 }
 
 static void
-on_turn(struct loop_task *t)
+on_room(struct loop_task *t)
 {
-	struct tls_gate *g = CONTAINER_OF(t, struct tls_gate, turn);
+	struct tls_gate *g = CONTAINER_OF(t, struct tls_gate, room);
 	while (g->n_inside < TLS_GATE_MAX && !list_empty(&g->outside)) {
 		struct tls_pass *p = pass_at(g->outside.next);
 		let_in(p);
-		queue_step(p);
+		turn_share_wait(&g->share, &p->step);
 	}
-	while (has_time(g) && !list_empty(&g->queue)) {
-		struct tls_pass *p = LIST_OBJECT(list_take_first(&g->queue), struct tls_pass, step);
-		p->since_ms += loop_now(g->loop) - p->queued_ms;
-		p->called = true;
-		p->told(p->arg, true);
-	}
-	if (!list_empty(&g->queue))
-		loop_defer(g->loop, t);
+	turn_share_call(&g->share);
 }
 
 static bool
 stalls(const struct tls_pass *p, uint64_t now_ms)
 {
-	return !list_linked(&p->step) && now_ms - p->since_ms >= TLS_GATE_PATIENCE_MS;
+	return !turn_step_waits(&p->step) && now_ms - p->since_ms >= TLS_GATE_PATIENCE_MS;
 }
 
 static void
@@ -106,11 +88,7 @@ bool
 tls_gate_may_step(struct tls_pass *p)
 {
 	struct tls_gate *g = p->gate;
-	if (p->called) {
-		p->called = false;
-		return true;
-	}
-	if (list_linked(&p->step) || (list_linked(&p->link) && !p->inside))
+	if (!p->inside && list_linked(&p->link))
 		return false;
 	if (!p->inside && (g->n_inside >= TLS_GATE_MAX || !list_empty(&g->outside))) {
 		wait_outside(p);
@@ -118,16 +96,13 @@ tls_gate_may_step(struct tls_pass *p)
 	}
 	if (!p->inside)
 		let_in(p);
-	if (has_time(g) && list_empty(&g->queue))
-		return true;
-	queue_step(p);
-	return false;
+	return turn_share_may_step(&g->share, &p->step);
 }
 
 void
 tls_gate_note_step(struct tls_pass *p, uint64_t us)
 {
-	p->gate->spent_us += us;
+	turn_share_note(&p->gate->share, us);
 }
 
 void
@@ -135,7 +110,7 @@ tls_pass_init(struct tls_pass *p, struct tls_gate *g, tls_pass_cb *told, void *a
 {
 	*p = (struct tls_pass){ .gate = g, .told = told, .arg = arg };
 	list_init(&p->link);
-	list_init(&p->step);
+	turn_step_init(&p->step, on_step);
 }
 
 void
@@ -145,14 +120,14 @@ tls_pass_give_back(struct tls_pass *p)
 	if (g == NULL || !list_linked(&p->link))
 		return;
 	list_remove(&p->link);
-	list_remove(&p->step);
+	turn_step_drop(&p->step);
 	if (!p->inside)
 		return;
 	p->inside = false;
 	g->n_inside--;
 	counter_sub(g->counters, COUNTER_TLS_OPEN, 1);
 	if (!list_empty(&g->outside))
-		loop_defer(g->loop, &g->turn);
+		loop_defer(g->loop, &g->room);
 }
 
 void
@@ -161,8 +136,8 @@ tls_gate_init(struct tls_gate *g, struct loop *l, struct counters *c)
 	*g = (struct tls_gate){ .loop = l, .counters = c };
 	list_init(&g->inside);
 	list_init(&g->outside);
-	list_init(&g->queue);
-	loop_task_init(&g->turn, on_turn);
+	turn_share_init(&g->share, l, TLS_GATE_TURN_US);
+	loop_task_init(&g->room, on_room);
 	deadline_init(&g->look, on_look);
 }
 
@@ -171,6 +146,7 @@ tls_gate_free(struct tls_gate *g)
 {
 	if (g->loop == NULL)
 		return;
-	loop_undefer(g->loop, &g->turn);
+	turn_share_free(&g->share);
+	loop_undefer(g->loop, &g->room);
 	loop_clear_deadline(g->loop, &g->look);
 }

@@ -3,8 +3,8 @@
  *
  * A handshake costs a worker's loop a signature and some tens of KiB, before anybody has said who it is. So TLS_GATE_MAX of them are
  * inside; who comes beyond that waits outside, in the order in which it came, its bytes in the kernel, within `timeouts.handshake`.
- * And the steps of those inside take TLS_GATE_TURN_US of a turn of the loop, or one of them where one takes longer: what is left
- * follows in the next turn, behind the sessions that are open already.
+ * And the steps of those inside have TLS_GATE_TURN_US of a turn of the loop (turn_share): what is left follows in the next turn, behind
+ * the sessions that are open already.
  *
  * Who is inside and stalls keeps others out. So while somebody waits outside, those whom we have given TLS_GATE_PATIENCE_MS inside
  * are told to make way, who came first first, one for each who waits. Time that they waited for a step is ours, not theirs.
@@ -21,6 +21,7 @@
 #include "base/counters.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/turn_share.h"
 
 enum { TLS_GATE_MAX = 512, TLS_GATE_TURN_US = 2000, TLS_GATE_PATIENCE_MS = 3000, TLS_GATE_LOOK_MS = 100 };
 
@@ -29,11 +30,9 @@ struct tls_gate {
 	struct counters *counters;
 	unsigned n_inside;
 	struct list inside, outside;           /* in the order in which they came in, or to the door */
-	struct list queue;                     /* of those inside whose step waits for the next turn */
-	struct loop_task turn;                 /* while there is somebody to call */
+	struct turn_share share;               /* of those inside */
+	struct loop_task room;                 /* somebody may come in */
 	struct deadline look;                  /* while somebody waits outside */
-	uint64_t turn_number;
-	uint64_t spent_us;                     /* in that turn */
 };
 
 /** go: take a step now (tls_gate_may_step will say yes). Else: it must make way. From the loop; the pass may be given back in it. */
@@ -45,10 +44,9 @@ struct tls_pass {
 	tls_pass_cb *told;
 	void *arg;
 	struct list link;                      /* in gate->inside or gate->outside */
-	struct list step;                      /* in gate->queue */
+	struct turn_step step;
 	uint64_t since_ms;                     /* inside; later by what it waited for us */
-	uint64_t queued_ms;
-	bool inside, called;
+	bool inside;
 };
 
 void tls_gate_init(struct tls_gate *g, struct loop *l, struct counters *c);

@@ -85,6 +85,12 @@ on_ended(struct loop_task *t)
 	attempt_go_on(CONTAINER_OF(t, struct attempt, ended));
 }
 
+static void
+on_tls_step(struct turn_step *s)
+{
+	attempt_go_on(CONTAINER_OF(s, struct attempt, tls_step));
+}
+
 /* ---- connecting ---- */
 
 /* A direct connection stands. */
@@ -357,6 +363,7 @@ attempt_init(struct attempt *a, struct dial *x, struct stream *s)
 	a->result.detail = a->detail;
 	result_begin(a);
 	loop_task_init(&a->ended, on_ended);
+	turn_step_init(&a->tls_step, on_tls_step);
 	deadline_init(&a->deadline, on_deadline);
 }
 
@@ -365,6 +372,7 @@ attempt_settle(struct attempt *a)
 {
 	attempt_wait_end(a);
 	attempt_stop_look_up(a);
+	turn_step_drop(&a->tls_step);
 	loop_clear_deadline(a->dial->dialer->loop, &a->deadline);
 }
 

@@ -29,6 +29,7 @@
 #include "base/buffer.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/turn_share.h"
 #include "base/wheel.h"
 #include "socks/hop.h"
 #include "upstream/connector.h"
@@ -62,6 +63,7 @@ struct attempt {
 	struct dial *dial;
 	struct stream *stream; /* what it connects */
 	struct loop_task ended; /* it ended, or has a warm connection, inside a call of the owner's */
+	struct turn_step tls_step;
 
 	enum dial_stage stage;
 	uint8_t at; /* the hop that we connect to or talk with */

@@ -22,6 +22,7 @@ struct dialer {
 	struct resolver *resolver;
 	struct warm *warm;
 	struct port_rest rest;
+	struct turn_share tls; /* of a turn, for the steps of TLS handshakes */
 	struct gss_pool *gss; /* for upstreams that want Kerberos; NULL: they can't be had */
 	struct list dials;
 	struct slab dial_slab, racer_slab, shake_slab;

@@ -159,13 +159,21 @@ start_tls(struct attempt *a, struct tls_context *context)
 	return true;
 }
 
+/* Each step costs some tenths of a millisecond, and many proxies may answer at once. */
 static bool
 step_tls(struct attempt *a)
 {
-	switch (stream_handshake(a->stream)) {
+	struct turn_share *share = &a->dial->dialer->tls;
+	if (!turn_share_may_step(share, &a->tls_step))
+		return false;
+	uint64_t from_us = clock_now_us();
+	enum stream_status status = stream_handshake(a->stream);
+	uint64_t now_us = clock_now_us();
+	turn_share_note(share, now_us - from_us);
+	switch (status) {
 	case STREAM_OK:
 		note_heard(a);
-		a->result.tls_us += (uint32_t)(clock_now_us() - a->tls_began_us);
+		a->result.tls_us += (uint32_t)(now_us - a->tls_began_us);
 		return walk_talk(a);
 	case STREAM_AGAIN:
 		return false;

@@ -23,6 +23,8 @@ dial_stage_text(enum dial_stage s)
 
 /* ---- the dialer ---- */
 
+enum { TLS_TURN_US = 2000 };
+
 struct dialer *
 dialer_new(struct loop *l, struct resolver *r)
 {
@@ -34,6 +36,7 @@ dialer_new(struct loop *l, struct resolver *r)
 	d->loop = l;
 	d->resolver = r;
 	list_init(&d->dials);
+	turn_share_init(&d->tls, l, TLS_TURN_US);
 	slab_init(&d->dial_slab, sizeof(struct dial), offsetof(struct dial, first) + ATTEMPT_HEAD);
 	slab_init(&d->racer_slab, sizeof(struct racer), ATTEMPT_HEAD);
 	slab_init(&d->shake_slab, sizeof(struct shake), offsetof(struct shake, username));
@@ -53,6 +56,7 @@ dialer_free(struct dialer *d)
 	warm_free(d->warm);
 	while (!list_empty(&d->dials))
 		dial_cancel(LIST_OBJECT(d->dials.next, struct dial, link));
+	turn_share_free(&d->tls);
 	mailbox_free(d->mailbox);
 	slab_free(&d->dial_slab);
 	slab_free(&d->racer_slab);

@@ -8,6 +8,7 @@
 #include "tests/base/certificates.h"
 #include "tests/upstream/dial_bench.h"
 #include "tests/upstream/peer.h"
+#include "upstream/dial.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -649,6 +650,60 @@ test_certificates_that_are_not_good(void **state)
 	}
 }
 
+static void
+never(struct turn_step *s)
+{
+	(void)s;
+	fail();
+}
+
+/* Another one has all the time that a turn has for steps of handshakes, for as long as this takes. */
+static void
+hold_back_tls(struct dial_bench *b, const struct dial *x)
+{
+	struct turn_share *share = &b->dialer->tls;
+	struct turn_step other;
+	struct path path;
+	turn_step_init(&other, never);
+	for (int turns = 0; turns < 20; turns += dial_stage(x, &path) == DIAL_TLS) {
+		bool first = turn_share_may_step(share, &other);
+		assert_true(first || turn_step_waits(&other)); /* behind the dial's */
+		turn_step_drop(&other);
+		turn_share_note(share, 1000000);
+		loop_turn(b->loop, 1);
+		assert_int_equal(b->told, 0);
+	}
+}
+
+/* It goes on once there is time for it, and can be given up before. */
+static void
+test_tls_handshakes_share_a_turn(void **state)
+{
+	(void)state;
+	for (int given_up = 0; given_up < 2; given_up++) {
+		struct dial_bench b;
+		struct tls_context *c = server_context("good");
+		bench_open(&b);
+		struct peer *p = peer_new(b.loop, "tls");
+		peer_use_tls(p, c);
+		bench_load(&b, "'upstreams': [{'name': 'a', 'url': 'https://127.0.0.1:%u', 'tls': {'verify': false}}]",
+			   peer_at(p)->port);
+		b.request.until = DIAL_UNTIL_TLS;
+		struct dial *x = bench_start(&b, "a", "203.0.113.9:80");
+		hold_back_tls(&b, x);
+		assert_int_equal(peer_played(p), 0);
+		if (given_up)
+			dial_cancel(x);
+		else
+			bench_finish(&b, VERDICT_GRANTED);
+		loop_turn(b.loop, 0);
+		assert_int_equal(b.told, !given_up);
+		peer_free(p);
+		bench_close(&b);
+		tls_context_free(c);
+	}
+}
+
 /* plain, then TLS over the tunnel, then TLS within that. */
 static void
 test_tls_within_tls(void **state)
@@ -737,6 +792,7 @@ main(void)
 	    DIAL(test_resolve_local),
 	    DIAL(test_tls_hop),
 	    cmocka_unit_test(test_certificates_that_are_not_good),
+	    cmocka_unit_test(test_tls_handshakes_share_a_turn),
 	    DIAL(test_tls_within_tls),
 	    DIAL(test_no_tls_where_it_is_wanted),
 	};
