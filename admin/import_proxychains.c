@@ -5,7 +5,8 @@
  *   strict_chain       a chain of all
  *   dynamic_chain      a pool that takes the longest chain whose hops are all up
  *   random_chain       a chain of chain_len times the pool of all
- *   round_robin_chain  a pool that takes in turn the chain that begins with each
+ *   round_robin_chain  a pool that takes in turn the pools that stand for the places where a chain
+ *                      begins: of the chains from there on it takes the first whose hops are all up
  */
 #include <stdlib.h>
 #include <string.h>
@@ -263,15 +264,29 @@ add_chain(struct import *i, const char *name, json_t *hops)
 	import_append(i, import_list(i, "chains"), chain);
 }
 
-/* The way through these proxies: a bit each, in the order of the list. Writes its name. */
+static bool
+has_chain(struct import *i, const char *name)
+{
+	size_t k;
+	json_t *chain;
+	json_array_foreach(import_list(i, "chains"), k, chain)
+		if (strcmp(json_string_value(json_object_get(chain, "name")), name) == 0)
+			return true;
+	return false;
+}
+
+/* The way through these proxies: a bit each, in the order of the list from `first` round to it.
+ * Writes its name. */
 static void
-name_way(struct import *i, const struct conf *c, unsigned long long which, char *name, size_t cap)
+name_way(struct import *i, const struct conf *c, unsigned first, unsigned long long which, char *name,
+	 size_t cap)
 {
 	json_t *hops = json_array();
 	const char *only = "";
 	size_t len = 0;
 	name[0] = '\0';
-	for (unsigned k = 0; k < c->n; k++) {
+	for (unsigned nth = 0; nth < c->n; nth++) {
+		unsigned k = (first + nth) % c->n;
 		if ((which >> k & 1) == 0)
 			continue;
 		len +=
@@ -279,25 +294,33 @@ name_way(struct import *i, const struct conf *c, unsigned long long which, char 
 		only = c->proxies[k].name;
 		import_append(i, hops, import_string(i, only));
 	}
-	if (json_array_size(hops) > 1) {
+	if (json_array_size(hops) > 1 && !has_chain(i, name)) {
 		add_chain(i, name, hops);
 		return;
 	}
-	snprintf(name, cap, "%s", only);
+	if (json_array_size(hops) == 1)
+		snprintf(name, cap, "%s", only);
 	json_decref(hops);
+}
+
+static json_t *
+add_plain_pool(struct import *i, const char *name, json_t *members, const char *balance)
+{
+	json_t *pool = json_object();
+	import_set(i, pool, "name", json_string(name));
+	import_set(i, pool, "members", members);
+	import_set(i, pool, "balance", json_string(balance));
+	import_append(i, import_list(i, "pools"), pool);
+	return pool;
 }
 
 /* Checked, and tried until a way is found: a dead proxy is skipped before the first check tells. */
 static void
 add_pool(struct import *i, const char *name, json_t *members, const char *balance)
 {
-	json_t *pool = json_object();
-	import_set(i, pool, "name", json_string(name));
-	import_set(i, pool, "members", members);
-	import_set(i, pool, "balance", json_string(balance));
+	json_t *pool = add_plain_pool(i, name, members, balance);
 	import_set(i, pool, "health", json_pack("{s:s}", "check", "connect"));
 	import_set(i, pool, "retry", json_pack("{s:i, s:i}", "attempts", RETRIES, "budget_percent", 100));
-	import_append(i, import_list(i, "pools"), pool);
 }
 
 static const char *
@@ -337,7 +360,7 @@ route_dynamic(struct import *i, const struct conf *c)
 			bool wanted = c->n <= SUBSETS_OF || left_out <= 1 || left_out == c->n - 1;
 			if (count_bits(which) != c->n - left_out || !wanted)
 				continue;
-			name_way(i, c, which, name, sizeof name);
+			name_way(i, c, 0, which, name, sizeof name);
 			import_append(i, members, import_string(i, name));
 		}
 	if (c->n > SUBSETS_OF)
@@ -379,28 +402,63 @@ route_random(struct import *i, const struct conf *c)
 	return "random";
 }
 
-/* The chain of chain_len proxies that begins with each. */
+/* The chain of len proxies from this one on. */
+static void
+add_run(struct import *i, const struct conf *c, unsigned first, unsigned len, const char *name)
+{
+	json_t *hops = json_array();
+	for (unsigned k = 0; k < len; k++)
+		import_append(i, hops, import_string(i, c->proxies[(first + k) % c->n].name));
+	add_chain(i, name, hops);
+}
+
+/* The pool of all chains of len proxies from this one on, the nearest first: the dead are skipped. */
+static void
+add_runs(struct import *i, const struct conf *c, unsigned first, unsigned len, const char *name)
+{
+	json_t *members = json_array();
+	char way[64];
+	for (unsigned long long nearest = 1ull << c->n; --nearest > 0;) {
+		unsigned long long which = 0;
+		for (unsigned k = 0; k < c->n; k++)     /* its highest bit is the first */
+			which |= (nearest >> (c->n - 1 - k) & 1) << (first + k) % c->n;
+		if (count_bits(which) != len)
+			continue;
+		name_way(i, c, first, which, way, sizeof way);
+		import_append(i, members, import_string(i, way));
+	}
+	add_pool(i, name, members, "first");
+}
+
+/* Each chain begins behind the one before it, round the list. */
 static const char *
 route_round_robin(struct import *i, const struct conf *c)
 {
 	json_t *members = json_array();
-	unsigned len = length_of(i, c);
+	unsigned len = length_of(i, c), first = 0;
+	bool few = c->n <= SUBSETS_OF;
 	char name[32];
-	for (unsigned first = 0; first < c->n; first++) {
-		json_t *hops = json_array();
-		for (unsigned k = 0; k < len; k++)
-			import_append(i, hops,
-				      import_string(i, c->proxies[(first + k) % c->n].name));
+	do {
 		snprintf(name, sizeof name, "from-%u", first + 1);
-		if (len > 1) {
-			add_chain(i, name, hops);
-			import_append(i, members, json_string(name));
-		} else {
-			import_append(i, members, import_string(i, c->proxies[first].name));
-			json_decref(hops);
-		}
+		if (len == 1)
+			snprintf(name, sizeof name, "%s", c->proxies[first].name);
+		else if (few)
+			add_runs(i, c, first, len, name);
+		else
+			add_run(i, c, first, len, name);
+		import_append(i, members, import_string(i, name));
+		first = (first + len) % c->n;
+	} while (first != 0);
+	if (len > 1 && few) {
+		add_plain_pool(i, "in-turn", members, "round_robin");
+		return "in-turn";
 	}
 	add_pool(i, "in-turn", members, "round_robin");
+	if (len > 1)
+		import_note(i,
+			    "round_robin_chain: of %u proxies there are too many combinations; a chain with a "
+			    "dead proxy is passed over as a whole",
+			    c->n);
 	return "in-turn";
 }
 

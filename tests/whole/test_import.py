@@ -187,8 +187,18 @@ def test_random_chain(folder, said, hops):
 
 def test_round_robin_chain(folder):
     policy = made(folder, "proxychains", "round_robin_chain\nchain_len = 2\n" + LIST)
-    assert [c["hops"] for c in policy["chains"]] == [["proxy-1", "proxy-2"], ["proxy-2", "proxy-3"], ["proxy-3", "proxy-1"]]
-    assert policy["pools"][0]["balance"] == "round_robin" and policy["default_route"] == "in-turn"
+    assert {c["name"]: c["hops"] for c in policy["chains"]} == {f"way-{a}-{b}": [f"proxy-{a}", f"proxy-{b}"] for a in (1, 2, 3)
+                                                                for b in (1, 2, 3) if a != b}
+    pools = {p["name"]: p for p in policy["pools"]}
+    assert pools["from-3"]["members"] == ["way-3-1", "way-3-2", "way-1-2"] and pools["from-3"]["balance"] == "first"
+    assert pools["in-turn"] == {"name": "in-turn", "members": ["from-1", "from-3", "from-2"], "balance": "round_robin"}
+    assert policy["default_route"] == "in-turn"
+    alone = made(folder, "proxychains", "round_robin_chain\n" + LIST)
+    assert alone["pools"][0]["members"] == ["proxy-1", "proxy-2", "proxy-3"] and "chains" not in alone
+    more = LIST + LIST.replace("[ProxyList]\n", "")
+    for extra, members in ("", 3), ("socks5 1.2.3.4 1\n", 7):
+        many = made(folder, "proxychains", "round_robin_chain\nchain_len = 2\n" + more + extra)
+        assert len(many["pools"][-1]["members"]) == members and ("too many combinations" in many["comment"]) == (members == 7)
 
 
 def test_the_last_kind_of_chain_counts(folder):
@@ -260,9 +270,11 @@ def test_the_same_file_serves_proxychains_and_us(folder, run, serve, kind):
     assert h.curl("--socks5-hostname", f"127.0.0.1:{s.front}", f"http://127.0.0.1:{target.port}/") == (0, b"through all\n")
 
 
-def imported(folder, run, text):
+def imported(folder, run, text, **health):
     """A router that serves a proxychains.conf."""
     policy = made(folder, "proxychains", text)
+    for pool in policy.get("pools", []):
+        pool.get("health", {}).update(health)
     policy["listeners"][0]["listen"] = f"127.0.0.1:{h.free_port()}"
     return run(h.policy(**{k: v for k, v in policy.items() if k != "comment"}))
 
@@ -301,7 +313,20 @@ def test_chains_of_chain_len_skip_the_dead_and_have_nobody_twice(folder, run, se
         assert rep == 0
     paths = [line["path"].split(">") for line in s.access_lines(20)]
     assert all(len(path) == len(set(path)) == length and "proxy-2" not in path for path in paths)
-    assert {path[0] for path in paths} >= {"proxy-3", "proxy-4"}
+    assert {path[0] for path in paths} >= ({"proxy-3"} if length == 2 and kind == "round_robin_chain" else {"proxy-3", "proxy-4"})
+
+
+@pytest.mark.parametrize("dead,want", [([], ["1>2", "3>4", "1>2", "3>4"]), ([1], ["1>3", "3>4", "1>3"]), ([0, 2], ["2>4", "4>2", "2>4"]),
+                                       ([3, 0], ["2>3", "3>2", "2>3"])])
+def test_a_round_robin_chain_goes_on_with_the_next(folder, run, serve, dead, want):
+    target, hops = serve(h.echo), [run(h.policy()) for _ in range(4)]
+    s = imported(folder, run, "round_robin_chain\nchain_len = 2\nproxy_dns\n" + list_of(hops, dead), interval="100ms", timeout="10s", fall=1)
+    for n in dead:
+        h.wait_until("the check of it", lambda n=n: s.upstream(f"proxy-{n + 1}")["state"] == "down")
+    for n, path in enumerate(want):
+        c, rep = h.socks5(s.front, "127.0.0.1", target.port)
+        c.close()
+        assert rep == 0 and s.access_lines(n + 1)[-1]["path"].replace("proxy-", "") == path
 
 
 # ---- the command ----
