@@ -289,14 +289,14 @@ static void
 take_fragment(struct association *a, const struct socks5_udp *header, const uint8_t *payload, size_t len)
 {
 	unsigned lost = 0;
-	bool whole = udp_assembly_add(&a->assembly, a->pool, header, payload, len, loop_now(a->worker->loop), &lost);
+	bool whole = udp_assembly_add(&a->assembly, header, payload, len, loop_now(a->worker->loop), &lost);
 	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, lost);
 	if (!whole)
 		return;
 	payload = udp_assembly_bytes(&a->assembly, &len);
 	take_whole(a, udp_assembly_of(&a->assembly), payload, len);
 	udp_flush(a->pool);
-	(void)udp_assembly_end(&a->assembly, a->pool);
+	(void)udp_assembly_end(&a->assembly);
 }
 
 /*
@@ -339,7 +339,7 @@ take_datagram(struct association *a, struct udp_datagram *d)
 		take_fragment(a, &header, d->bytes + used, d->len - used);
 		return;
 	}
-	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, udp_assembly_end(&a->assembly, a->pool));
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, udp_assembly_end(&a->assembly));
 	take_whole(a, &header.to, d->bytes + used, d->len - used);
 }
 
@@ -429,7 +429,7 @@ static void
 on_tick(struct deadline *d)
 {
 	struct association *a = CONTAINER_OF(d, struct association, tick);
-	unsigned lost = udp_assembly_expire(&a->assembly, a->pool, loop_now(a->worker->loop));
+	unsigned lost = udp_assembly_expire(&a->assembly, loop_now(a->worker->loop));
 	LIST_FOR_EACH (&a->ways, node) {
 		struct udp_way *y = LIST_OBJECT(node, struct udp_way, link);
 		lost += udp_way_expire(y);
@@ -486,7 +486,7 @@ association_make(const struct association_request *q)
 	list_init(&a->held);
 	udp_socket_init(&a->socket);
 	udp_targets_init(&a->targets, q->worker->resolver, on_name, a);
-	udp_assembly_init(&a->assembly);
+	udp_assembly_init(&a->assembly, &q->worker->assemblies, &a->client);
 	deadline_init(&a->tick, on_tick);
 	a->counts.active_ms = loop_now(q->worker->loop);
 	return a;
@@ -522,7 +522,7 @@ association_free(struct association *a)
 		return;
 	while (!list_empty(&a->held))
 		held_free(a, LIST_OBJECT(a->held.next, struct held, link));
-	(void)udp_assembly_end(&a->assembly, a->pool);
+	(void)udp_assembly_end(&a->assembly);
 	udp_targets_free(&a->targets);
 	while (!list_empty(&a->ways))
 		udp_way_free(LIST_OBJECT(a->ways.next, struct udp_way, link));

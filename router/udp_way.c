@@ -51,7 +51,7 @@ hop_close(struct udp_hop *h)
 	h->dial = NULL;
 	h->seal = (struct udp_seal){ .context = NULL };
 	stream_close(&h->stream);
-	(void)udp_assembly_end(&h->answers, pool_of(h->way));
+	(void)udp_assembly_end(&h->answers);
 }
 
 static void
@@ -250,7 +250,7 @@ hop_init(struct udp_hop *h, struct udp_way *y)
 {
 	*h = (struct udp_hop){ .way = y };
 	stream_init(&h->stream, y->owner->worker->loop);
-	udp_assembly_init(&h->answers);
+	udp_assembly_init(&h->answers, &y->owner->worker->assemblies, y->owner->key.client);
 }
 
 /* Along the same path, but each shorter one only as far as its last hop, which is asked for an association of its own. */
@@ -413,10 +413,10 @@ unwrap_hop(struct udp_way *y, unsigned i, struct udp_datagram *d, struct endpoin
 	d->len -= used;
 	*sender = header.to;
 	if (header.frag == 0) {
-		*lost += udp_assembly_end(a, pool_of(y));
+		*lost += udp_assembly_end(a);
 		return UDP_ANSWER_WHOLE;
 	}
-	if (!udp_assembly_add(a, pool_of(y), &header, d->bytes, d->len, loop_now(y->owner->worker->loop), lost))
+	if (!udp_assembly_add(a, &header, d->bytes, d->len, loop_now(y->owner->worker->loop), lost))
 		return UDP_ANSWER_PART;
 	y->assembled |= UINT32_C(1) << i;
 	d->bytes = udp_assembly_bytes(a, &d->len);
@@ -448,7 +448,7 @@ udp_way_release(struct udp_way *y)
 	udp_flush(pool_of(y));
 	for (unsigned i = 0; i <= y->n_before; i++)
 		if ((y->assembled & UINT32_C(1) << i) != 0)
-			(void)udp_assembly_end(&hop_at(y, i)->answers, pool_of(y));
+			(void)udp_assembly_end(&hop_at(y, i)->answers);
 	y->assembled = 0;
 }
 
@@ -457,7 +457,7 @@ udp_way_expire(struct udp_way *y)
 {
 	unsigned lost = 0;
 	for (unsigned i = 0; i <= y->n_before; i++)
-		lost += udp_assembly_expire(&hop_at(y, i)->answers, pool_of(y), loop_now(y->owner->worker->loop));
+		lost += udp_assembly_expire(&hop_at(y, i)->answers, loop_now(y->owner->worker->loop));
 	return lost;
 }
 

@@ -305,6 +305,7 @@ worker_new(struct shared *shared, unsigned number)
 	deadline_init(&w->resume, on_resume);
 	deadline_init(&w->trim, on_trim);
 	udp_pool_init(&w->datagrams, &w->counters);
+	udp_assemblies_init(&w->assemblies, &w->datagrams);
 	random_seed(&w->random, 0);
 	if ((w->loop = loop_new()) == NULL || (w->mailbox = mailbox_open(w->loop, w)) == NULL ||
 	    !relay_pool_init(&w->relays, w->loop, &w->counters, session_on_relay_end)) {

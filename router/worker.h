@@ -22,6 +22,7 @@
 #include "router/revision.h"
 #include "router/relay.h"
 #include "router/tls_gate.h"
+#include "router/udp_assembly.h"
 #include "router/udp_socket.h"
 #include "socks/verdict.h"
 
@@ -78,6 +79,7 @@ struct worker {
 	struct dialer *dialer;
 	struct relay_pool relays;
 	struct udp_pool datagrams;
+	struct udp_assemblies assemblies;
 	struct tls_gate tls_gate;
 	struct lease *lease;                   /* in force; NULL before the first revision */
 	struct list leases;                    /* with those retired */
