@@ -483,11 +483,12 @@ def sha256(data):
 
 class NameServer:
     """A scripted DNS server over UDP. names: {name: addresses}, IPv4 and IPv6 mixed, or a function (name, qtype) -> None (no answer),
-    or (rcode, [addresses]). Who is not in it does not exist. What was asked is in `queries`: (name, qtype), qtype 1 or 28."""
+    or (rcode, [addresses]). Who is not in it does not exist. What was asked is in `queries`: (name, qtype), qtype 1 or 28; what has
+    been answered in `answered`."""
 
     def __init__(self, names, ttl=60, negative_ttl=60):
         self.names, self.ttl, self.negative_ttl = names, ttl, negative_ttl
-        self.queries = []
+        self.queries, self.answered = [], []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", free_port()))
         self.port = self.socket.getsockname()[1]
@@ -528,6 +529,7 @@ class NameServer:
         head = query[:2] + struct.pack(">HHHHH", 0x8180 | rcode, 1, len(found), 1 if authority else 0, 0)
         with contextlib.suppress(OSError):
             self.socket.sendto(head + question + records + authority, who)
+        self.answered.append((name, qtype))
 
     def stop(self):
         self.stopping = True

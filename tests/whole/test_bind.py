@@ -140,9 +140,9 @@ def test_nobody_comes(run, version, late):
 
 def test_no_time_is_too_long_where_it_is_never(run):
     """Nor do the other times count for it."""
-    router = run(h.policy(timeouts={"bind": "0s", "handshake": "2s", "idle": "200ms"}))
+    router = run(h.policy(timeouts={"bind": "0s", "handshake": f"{int(2 * h.SLOW)}s", "idle": f"{int(h.SLOW)}s"}))
     bound = Bound(router.front, "127.0.0.1")
-    bound.s.settimeout(2.5)
+    bound.s.settimeout(2.5 * h.SLOW)
     with pytest.raises(TimeoutError):
         bound.s.recv(1)
     bound.s.settimeout(h.DEADLINE * h.SLOW)

@@ -169,7 +169,7 @@ def answering(run, started):
         auth=[{"name": "staff", "methods": ["userpass"], "users": h.users("alice")}],
         upstreams=[{"name": "dead", "url": f"socks5://127.0.0.1:{h.free_port()}"}],
         rules=[{"match": {"port": [1]}, "route": "reject"}, {"match": {"port": [2]}, "route": "dead"}],
-        timeouts={"connect": "1500ms", "handshake": "1m"},
+        timeouts={"connect": f"{int(1500 * h.SLOW)}ms", "handshake": "1m"},
     )
     one = run(policy)
     one.places = places

@@ -108,7 +108,7 @@ HALVES = h.named([
 def test_a_handshake_must_end_in_time(run):
     """Wherever it stops, and however often a byte trickles in."""
     router = run(h.policy([h.listener(auth="staff")], auth=[{"name": "staff", "methods": ["userpass"], "users": h.users("alice")}],
-                          timeouts={"handshake": "500ms"}))
+                          timeouts={"handshake": f"{int(500 * h.SLOW)}ms"}))
     clients, before = [], time.monotonic()
     for half in HALVES:
         s = h.connect(router.front)
@@ -141,7 +141,7 @@ def test_idle_is_when_neither_direction_moves(run, serve):
     def swallows(conn, _server):
         h.recv_all(conn)
 
-    router = run(h.policy(timeouts={"idle": "2s"}))
+    router = run(h.policy(timeouts={"idle": f"{int(2 * h.SLOW)}s"}))
     before = time.monotonic()
     idle, _ = h.socks5(router.front, "127.0.0.1", serve(h.echo).port)
     hears, _ = h.socks5(router.front, "127.0.0.1", serve(sends).port)
@@ -156,7 +156,7 @@ def test_idle_is_when_neither_direction_moves(run, serve):
     speaker = threading.Thread(target=speak)
     speaker.start()
     assert h.recv_all(idle) == b"" and time.monotonic() - before > 1.9
-    h.wait_until("twice as long to pass", lambda: time.monotonic() - before > 4.5)
+    h.wait_until("twice as long to pass", lambda: time.monotonic() - before > 4.5 * h.SLOW)
     assert router.stats()["sessions"]["open"] == 3
     release.set()
     speaker.join()
@@ -167,10 +167,10 @@ def test_idle_is_when_neither_direction_moves(run, serve):
 
 
 def test_idle_may_be_never(run, serve):
-    router = run(h.policy(timeouts={"idle": "0s", "handshake": "2s"}))
+    router = run(h.policy(timeouts={"idle": "0s", "handshake": f"{int(2 * h.SLOW)}s"}))
     s, _ = h.socks5(router.front, "127.0.0.1", serve(h.echo).port)
     before = time.monotonic()
-    h.wait_until("some time to pass", lambda: time.monotonic() - before > 2.5)
+    h.wait_until("some time to pass", lambda: time.monotonic() - before > 2.5 * h.SLOW)
     s.sendall(b"x")
     assert h.recv_exactly(s, 1) == b"x"
 

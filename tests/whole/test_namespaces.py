@@ -30,6 +30,7 @@ class Row:
     def __init__(self, n, process):
         if command("unshare", "--net", "true").returncode != 0:
             pytest.skip("no network namespace can be made here")
+        h.free_port()              # our block of ports is claimed out here, where all see it
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
         outside = os.fstat(self.home).st_ino
         self.hosts, before = [], None

@@ -168,7 +168,7 @@ UPSTREAMS_FAULT = {
 @pytest.mark.parametrize("what", ["refuses the connection", *UPSTREAMS_FAULT])
 def test_retry_where_the_upstream_is_at_fault(pool, what):
     p = pool(["bad", "good"], balance="first", retry={"attempts": 1}, handlers={"bad": UPSTREAMS_FAULT.get(what, says())},
-             timeouts={"connect": "1s"})
+             timeouts={"connect": f"{int(2 * h.SLOW)}s"} if "silent" in what else {})
     if what not in UPSTREAMS_FAULT:
         p.kill("bad")
     assert p.ask(2) == ["good", "good"]

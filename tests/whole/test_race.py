@@ -137,7 +137,7 @@ def test_200_requests_with_a_member_that_stalls(run, started):
 def test_no_more_dials_than_max_extra_percent(run, started):
     """Of 60 requests, all to the member that stalls, six may be raced. The others wait, and are tried again."""
     p = racing(run, started, {"a": stalls(), "b": None}, race={"delay": "100ms", "max_extra_percent": 10},
-               timeouts={"connect": "1s"})
+               timeouts={"connect": f"{int(2 * h.SLOW)}s"})
     assert in_parallel(p, 60, 60) == ["b"] * 60
     p.router.wait_idle()
     upstreams = p.router.stats()["upstreams"]
@@ -145,7 +145,7 @@ def test_no_more_dials_than_max_extra_percent(run, started):
     assert upstreams["races_won"] + upstreams["retries"] >= 60
     assert p.servers["a"].accepted + p.servers["b"].accepted <= 60 + 6 + upstreams["retries"]
     # kept across a reload: a policy changed again and again is no way around it
-    for i in range(5):
+    for i in range(3):
         assert p.router.call("PUT", "/v1/policy", {**p.router.policy, "comment": str(i)}).status == 200
         assert p.ask() == ["b"]
     assert p.router.stats()["upstreams"]["races"] <= 6

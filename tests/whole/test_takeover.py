@@ -43,7 +43,7 @@ def hand_over(router, target):
 
 
 def policy():
-    p = h.policy(timeouts={"drain": "15s"})
+    p = h.policy(timeouts={"drain": f"{int(15 * h.SLOW)}s"})
     p["listeners"].append({"name": "second", "listen": f"127.0.0.1:{h.free_port()}"})
     return p
 
@@ -155,7 +155,6 @@ def test_a_unix_socket_keeps_its_path(run, serve, folder):
 def test_sticky_tables_go_with_it(run, serve):
     target = serve(h.echo)
     p = policy()
-    p["timeouts"]["drain"] = "5s"
     exits = [{"name": f"exit-{i}", "listen": f"127.0.0.1:{h.free_port()}"} for i in range(4)]
     p["listeners"] += exits
     p["upstreams"] = [{"name": f"u{i}", "url": f"socks5://{e['listen']}"} for i, e in enumerate(exits)]

@@ -227,6 +227,7 @@ def test_handshakes_that_stall_leave_room_for_others(run, serve, ca):
         # Those who left make room for who waits ...
         for c in stalled[:100]:
             c.close()
+        h.wait_until("room inside", lambda: counts()["tls_handshakes"] <= INSIDE - 100)
         with wrap(ca, h.connect(s.front)) as c:
             assert ask(c, target.port) == 0
         # ... and so does who has stalled for long.

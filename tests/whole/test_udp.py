@@ -342,11 +342,11 @@ def test_it_ends_with_its_connection(direct):
 
 
 def test_idle(run):
-    router = run(h.policy(timeouts={"udp_idle": "1500ms"}))
+    router = run(h.policy(timeouts={"udp_idle": f"{int(1500 * h.SLOW)}ms"}))
     echo = Echo()
     a = Association(router.front)
     before = time.monotonic()
-    while time.monotonic() - before < 3.5:
+    while time.monotonic() - before < 3.5 * h.SLOW:
         assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
         assert a.receive(0.05) is None
     assert h.recv_all(a.s) == b""
@@ -354,10 +354,10 @@ def test_idle(run):
 
 
 def test_idle_never(run):
-    router = run(h.policy(timeouts={"udp_idle": "0s", "idle": "200ms", "handshake": "2s"}))
+    router = run(h.policy(timeouts={"udp_idle": "0s", "idle": "200ms", "handshake": f"{int(2 * h.SLOW)}s"}))
     echo = Echo()
     a = Association(router.front)
-    assert a.receive(2.5) is None
+    assert a.receive(2.5 * h.SLOW) is None
     assert a.echo("127.0.0.1", echo.port)[1] == b"ping"
 
 
@@ -752,7 +752,7 @@ def test_socksify(run, folder, process):
                     env={"SOCKS_CONF": str(conf), "SOCKS_AUTOADD_LANROUTES": "no"})
         assert p.wait() == 0, p.log()
     assert out.read_text() == f"(b'hello', ('127.0.0.1', {echo.port}))\n"
-    assert (router.stats()["udp"]["up"], router.stats()["udp"]["down"]) == (1, 1)
+    h.wait_until("both to be counted", lambda: (router.stats()["udp"]["up"], router.stats()["udp"]["down"]) == (1, 1))
 
 
 # ---- a line that loses and reorders ----
@@ -810,7 +810,7 @@ def check_lossy(first, echo, n):
         for frag in (1, 2, 0x83):
             a.send("127.0.0.1", echo.port, b"%d;" % i * 30, frag=frag)
         collect(0.02)
-    collect(0.5)
+    collect(0.5 * h.SLOW)
     assert {data for data, _ in echo.seen} <= {b"ping"} | alone | whole
     assert len(got & alone) > n // 3 and len(got & whole) > n // 20
     assert first.stats()["sessions"]["open"] == 1
