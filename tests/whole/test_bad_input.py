@@ -71,7 +71,7 @@ def push(port, data, seconds=1):
 def test_garbage(calm):
     """A thousand clients that say anything, some of it like a protocol; each is answered or closed."""
     # what happens to be a request goes nowhere
-    c = calm(timeouts={"handshake": "1s"}, rules=[{"match": {"ip_cidr": ["127.0.0.1/32"]}, "route": "direct"}], default_route="reject")
+    c = calm(timeouts={"handshake": f"{int(h.SLOW)}s"}, rules=[{"match": {"ip_cidr": ["127.0.0.1/32"]}, "route": "direct"}], default_route="reject")
     rng = random.Random(1)
     starts = [b"", b"\x04\x01", b"\x04\x02", b"\x05\x01\x00\x05", b"\x05\x02\x00\x02\x05\x01\x00", b"\x05\xff", b"CONNECT ", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01"]
 
@@ -110,7 +110,7 @@ def test_endless_messages(calm, head):
 
 def test_a_thousand_halves_of_handshakes(calm):
     """All at once; those who know how to ask are served beside them."""
-    c = calm()
+    c = calm(timeouts={"handshake": "1m"})
     halves = [b"", b"\x05", b"\x05\x01\x00", b"\x04\x01\x00\x50", b"CONNECT localhost:80 HTTP/1.1\r\nA: " + b"a" * 3000]
     for i in range(1000):
         h.connect(c.front).sendall(halves[i % 5])

@@ -34,7 +34,7 @@ ALL_BY_IPV4 = SOCKS5 | {"BIND": True, "BIND by IPv4": True, "UDP": True, "UDP by
 def echo_of_both(serve, host="127.0.0.1"):
     """A port where connections and datagrams are answered."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    target = serve(h.echo, host=host, family=family)
+    target = serve(h.echo, host=host, family=family, port=h.free_port())
     s = socket.socket(family, socket.SOCK_DGRAM)
     s.bind((host, target.port))
     h.opened.append(s)
