@@ -174,7 +174,10 @@ hop_stands(struct udp_hop *h, const struct dial_result *r)
 		way_stands(h->way);
 }
 
-/* Once a second at most; what is dropped meanwhile is only counted. */
+/*
+ * For each path that was in vain: TRIED_MAX + 1 of them at most, one behind the other, and then none for UDP_WAY_RETRY_MS. What is
+ * dropped meanwhile is only counted.
+ */
 static void
 log_failure(const struct udp_way *y, const struct dial_result *r)
 {
