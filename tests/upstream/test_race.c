@@ -1,17 +1,13 @@
 /*
- * race: several attempts of one dial side by side: when another joins, who wins, what becomes of the
- * others in whatever stage they are, what is counted and what is not; on a fake clock.
+ * race: several attempts of one dial side by side: when another joins, who wins, and what becomes of the others in whatever stage
+ * they are; on a fake clock.
  */
-#include "base/clock.h"
 #include "base/loop.h"
 #include "base/tls.h"
 #include "tests/base/certificates.h"
 #include "tests/dns/name_server.h"
-#include "tests/upstream/dial_bench.h"
-#include "tests/upstream/peer.h"
-#include "upstream/budget.h"
+#include "tests/upstream/race_stage.h"
 #include "upstream/dial.h"
-#include "upstream/warm.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,163 +17,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#define TO "203.0.113.9:80"
-#define SILENT ""
-#define GREETED "<050100 >0500 "
-#define ASKED GREETED "<05010001cb0071090050 "
-#define YES ">05000001000000000000 "
-#define GRANTS ASKED YES
-#define FAILS ASKED ">05010001000000000000 "
-/* Byte by byte, so that it takes more turns than anything else here. */
-#define GRANTS_SLOWLY                                                                              \
-	"<'CONNECT 203.0.113.9:80 HTTP/1.1~Host: 203.0.113.9:80~~' :'HTTP/1.1 200 Fine~Via: "       \
-	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
-	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx~~' "
-
-enum { START_MS = 5000000, DELAY_MS = 200, LIMIT_MS = 10000, PEERS_MAX = 4 };
-
-static uint64_t now_ms;
-
-/* Upstreams a, b, c of a pool p, each with a peer that plays a script. */
-struct stage {
-	struct dial_bench bench;
-	struct peer *peers[PEERS_MAX];
-	size_t n;
-};
-
-static void
-pass_ms(uint64_t ms)
-{
-	clock_fake(now_ms += ms, 0);
-}
-
-static int
-set_up(void **state)
-{
-	static struct stage s;
-	s = (struct stage){ .n = 0 };
-	now_ms = START_MS;
-	pass_ms(0);
-	bench_open(&s.bench);
-	*state = &s;
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	struct stage *s = *state;
-	for (size_t i = 0; i < s->n; i++) {
-		if (peer_complaint(s->peers[i])[0] != '\0')
-			fail_msg("%c: %s", 'a' + (int)i, peer_complaint(s->peers[i]));
-		peer_free(s->peers[i]);
-	}
-	bench_close(&s->bench);
-	clock_fake_stop();
-	return 0;
-}
-
-static uint16_t
-add_peer(struct stage *s, const char *script)
-{
-	s->peers[s->n] = peer_new(s->bench.loop, script);
-	return peer_at(s->peers[s->n++])->port;
-}
-
-/* The pool p of a, b and c in that order; more: of the pool's keys. */
-static void
-load_three(struct stage *s, const char *script_a, const char *script_b, const char *script_c,
-	   const char *more)
-{
-	unsigned a = add_peer(s, script_a), b = add_peer(s, script_b), c = add_peer(s, script_c);
-	bench_load(&s->bench,
-		   "'upstreams': [{'name': 'a', 'url': '%s://127.0.0.1:%u'}, {'name': 'b', 'url': "
-		   "'socks5://127.0.0.1:%u'}, {'name': 'c', 'url': 'socks5://127.0.0.1:%u'}], "
-		   "'pools': [{'name': 'p', 'balance': 'first', 'members': ['a', 'b', 'c'], %s}]",
-		   strncmp(script_a, "<'CONNECT", 9) == 0 ? "http" : "socks5", a, b, c, more);
-	s->bench.request.timeout_ms = LIMIT_MS;
-}
-
-static void
-turn_a_few(struct stage *s)
-{
-	for (int i = 0; i < 20; i++)
-		loop_turn(s->bench.loop, 1);
-}
-
-static struct dial *
-start(struct stage *s)
-{
-	struct dial *x = bench_start(&s->bench, "p", TO);
-	turn_a_few(s);
-	return x;
-}
-
-static void
-pass_delay(struct stage *s)
-{
-	pass_ms(DELAY_MS + WHEEL_TICK_MS);
-	turn_a_few(s);
-}
-
-static void
-assert_path(struct stage *s, const char *upstream)
-{
-	const struct path *p = &s->bench.result.path;
-	assert_int_equal(p->n_hops, 1);
-	assert_string_equal(s->bench.policy->upstreams[p->hops[0]].name, upstream);
-}
-
-static void
-assert_attempts(struct stage *s, unsigned attempts, unsigned raced, bool won_late)
-{
-	assert_int_equal(s->bench.result.attempts, attempts);
-	assert_int_equal(s->bench.result.n_raced, raced);
-	assert_int_equal(s->bench.result.won_late, won_late);
-}
-
-static unsigned
-failures(struct stage *s, const char *name)
-{
-	return (unsigned)bench_entry(&s->bench, name)->failures_total;
-}
-
-/* Until the upstream is blamed for so many. */
-static void
-await_failures(struct stage *s, const char *name, unsigned n)
-{
-	for (int i = 0; i < 500 && failures(s, name) < n; i++)
-		loop_turn(s->bench.loop, 10);
-	assert_int_equal(failures(s, name), n);
-}
-
-static void
-await_accepted(struct stage *s, size_t peer, unsigned n)
-{
-	for (int i = 0; i < 500 && peer_accepted(s->peers[peer]) < n; i++)
-		loop_turn(s->bench.loop, 10);
-	assert_int_equal(peer_accepted(s->peers[peer]), n);
-}
-
-static void
-await_left(struct stage *s, size_t peer, unsigned n)
-{
-	for (int i = 0; i < 500 && peer_left(s->peers[peer]) < n; i++)
-		loop_turn(s->bench.loop, 10);
-	assert_int_equal(peer_left(s->peers[peer]), n);
-}
-
-/* What the caller has is the connection to that peer. */
-static void
-assert_speaks_to(struct stage *s, size_t peer)
-{
-	size_t n = 0;
-	assert_int_equal(stream_write(&s->bench.out, "hello", 5, &n), STREAM_OK);
-	for (int i = 0; i < 500 && strcmp(peer_tail(s->peers[peer]), "hello") != 0; i++)
-		loop_turn(s->bench.loop, 10);
-	assert_string_equal(peer_tail(s->peers[peer]), "hello");
-}
 
 /* ---- who wins ---- */
 
@@ -262,7 +101,7 @@ test_second_wins(void **state)
 		struct endpoint silent;
 		struct path path;
 		int fds[2] = { -1, -1 };
-		set_up((void **)&s);
+		stage_set_up((void **)&s);
 		s->bench.what = rows[i].script;
 		unsigned b = add_peer(s, GRANTS ">'early'"), a = add_peer(s, i > 0 ? rows[i].script : SILENT);
 		if (rows[i].script == NULL) {
@@ -301,9 +140,8 @@ test_second_wins(void **state)
 			close(fds[0]);
 			close(fds[1]);
 		}
-		tear_down((void **)&s);
+		stage_tear_down((void **)&s);
 	}
-	clock_fake(now_ms = START_MS, 0);
 }
 
 /* TLS and all goes along to the caller's stream. */
@@ -478,116 +316,6 @@ test_destination_decides(void **state)
 	assert_int_equal(peer_accepted(s->peers[2]), 0);
 }
 
-/* ---- what holds it back ---- */
-
-/* The nth dial races iff the requests so far allow one more. */
-static void
-test_budget(void **state)
-{
-	struct stage *s = *state;
-	static const unsigned want[] = { 0, 0, 0, 1, 0, 0, 1, 0, 0, 1 };
-	load_three(s, SILENT, SILENT, SILENT, "'race': {'max_extra_percent': 33}");
-	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
-		struct dial *x = start(s);
-		pass_delay(s);
-		if (dial_raced(x) != want[i])
-			fail_msg("dial %zu: %u", i, dial_raced(x));
-		dial_cancel(x);
-	}
-	await_accepted(s, 1, 3);
-}
-
-/* What goes unused is saved, but not without end; and 0 is none at all. */
-static void
-test_budget_is_bounded(void **state)
-{
-	struct extra_budget b = { 0 };
-	(void)state;
-	assert_false(extra_take(&b));
-	for (int i = 0; i < 10 * EXTRA_SAVED_MAX; i++)
-		extra_note_request(&b, 700);
-	for (int i = 0; i < EXTRA_SAVED_MAX; i++)
-		assert_true(extra_take(&b));
-	assert_false(extra_take(&b));
-	extra_give_back(&b);
-	assert_true(extra_take(&b));
-	for (int i = 0; i < 1000; i++)
-		extra_note_request(&b, 0);
-	assert_false(extra_take(&b));
-}
-
-static void
-test_no_free_slot(void **state)
-{
-	struct stage *s = *state;
-	unsigned a = add_peer(s, SILENT), b = add_peer(s, SILENT);
-	bench_load(&s->bench,
-		   "'upstreams': [{'name': 'a', 'url': 'socks5://127.0.0.1:%u'}, {'name': 'b', 'url': "
-		   "'socks5://127.0.0.1:%u', 'max_connections': 1}], 'pools': [{'name': 'p', 'balance': "
-		   "'first', 'members': ['a', 'b'], 'race': {'max_extra_percent': 50}, 'queue': {}}]",
-		   a, b);
-	struct board_entry *e = bench_entry(&s->bench, "b");
-	for (int i = 0; i < 3; i++) {
-		bool taken = i < 2;
-		assert_true(!taken || board_take_slot(e, 1));
-		struct dial *x = start(s);
-		pass_delay(s);
-		/* one that did not come about costs nothing of the budget, so the last may */
-		assert_int_equal(dial_raced(x), taken ? 0 : 1);
-		assert_false(dial_waits(x));
-		assert_int_equal(board_in_use(e), 1);
-		dial_cancel(x);
-		if (taken)
-			board_give_back_slot(e);
-		assert_int_equal(board_in_use(e), 0);
-	}
-}
-
-/* A higher tier stands in for the dead, not for the slow. */
-static void
-test_within_the_tier(void **state)
-{
-	struct stage *s = *state;
-	unsigned a = add_peer(s, SILENT), b = add_peer(s, SILENT);
-	bench_load(&s->bench,
-		   "'upstreams': [{'name': 'a', 'url': 'socks5://127.0.0.1:%u'}, {'name': 'b', 'url': "
-		   "'socks5://127.0.0.1:%u'}], 'pools': [{'name': 'p', 'members': ['a', {'name': 'b', "
-		   "'tier': 1}], 'race': {}}, {'name': 'q', 'members': ['a', 'b'], 'race': {}}]", a, b);
-	struct dial *x = start(s);
-	pass_delay(s);
-	assert_int_equal(dial_raced(x), 0);
-	dial_cancel(x);
-	x = bench_start(&s->bench, "q", TO);
-	pass_delay(s);
-	assert_int_equal(dial_raced(x), 1);
-	dial_cancel(x);
-}
-
-/* Only whole tunnels of clients are raced. */
-static void
-test_what_is_not_raced(void **state)
-{
-	struct stage *s = *state;
-	load_three(s, SILENT, SILENT, SILENT, "'race': {}");
-	for (int i = 0; i < 4; i++) {
-		struct path fixed = { .n_hops = 1 };
-		struct dial_request plain = s->bench.request;
-		if (i == 0)
-			s->bench.request.command = SOCKS_BIND;
-		if (i == 1)
-			s->bench.request.command = SOCKS_UDP;
-		if (i == 2)
-			s->bench.request.until = DIAL_UNTIL_AUTHENTICATED;
-		if (i == 3)
-			s->bench.request.fixed = &fixed;
-		struct dial *x = start(s);
-		pass_delay(s);
-		assert_int_equal(dial_raced(x), 0);
-		dial_cancel(x);
-		s->bench.request = plain;
-	}
-}
-
 /* ---- the end of the dial ---- */
 
 static void
@@ -736,158 +464,6 @@ test_one_look_up_for_both(void **state)
 	name_server_stop(ns);
 }
 
-/* ---- what is around it ---- */
-
-/* The one that joins may take a connection that was kept ready, and wins with that. */
-static void
-test_winner_from_warm(void **state)
-{
-	struct stage *s = *state;
-	unsigned a = add_peer(s, SILENT), b = add_peer(s, GRANTS);
-	bench_load(&s->bench,
-		   "'upstreams': [{'name': 'a', 'url': 'socks5://127.0.0.1:%u'}, {'name': 'b', 'url': "
-		   "'socks5://127.0.0.1:%u', 'warm': 1}], 'pools': [{'name': 'p', 'balance': 'first', "
-		   "'members': ['a', 'b'], 'race': {}}]", a, b);
-	peer_play_later(s->peers[1], SILENT); /* with the next one that is kept ready */
-	dialer_keep_warm(s->bench.dialer, s->bench.fleet, 1);
-	for (int i = 0; i < 500 && warm_ready(s->bench.dialer->warm, 1) == 0; i++)
-		loop_turn(s->bench.loop, 10);
-	start(s);
-	assert_int_equal(peer_accepted(s->peers[1]), 1);
-	pass_ms(DELAY_MS + WHEEL_TICK_MS);
-	bench_finish(&s->bench, VERDICT_GRANTED);
-	assert_path(s, "b");
-	assert_attempts(s, 2, 1, true);
-	assert_int_equal((int)bench_entry(&s->bench, "b")->ewma_us, 0); /* no connect was measured */
-	dialer_keep_warm(s->bench.dialer, NULL, 1);
-	for (int i = 0; i < 500 && bench_entry(&s->bench, "b")->warm > 0; i++)
-		loop_turn(s->bench.loop, 10);
-}
-
-/* In a chain the whole way is gone again, and it is the pool's pick that differs. */
-static void
-test_pool_in_a_chain(void **state)
-{
-	struct stage *s = *state;
-	unsigned h = add_peer(s, GREETED "<050100017f0000010001 " YES);
-	peer_play_later(s->peers[0], GREETED "<050100017f0000010002 " YES GRANTS);
-	bench_load(&s->bench,
-		   "'upstreams': [{'name': 'h', 'url': 'socks5://127.0.0.1:%u'}, {'name': 'a', 'url': "
-		   "'socks5://127.0.0.1:1'}, {'name': 'b', 'url': 'socks5://127.0.0.1:2'}], "
-		   "'pools': [{'name': 'q', 'balance': 'first', 'members': ['a', 'b'], 'race': {}}], "
-		   "'chains': [{'name': 'p', 'hops': ['h', 'q']}]", h);
-	start(s);
-	for (int i = 0; i < 500 && peer_played(s->peers[0]) == 0; i++)
-		loop_turn(s->bench.loop, 10);
-	pass_ms(DELAY_MS + WHEEL_TICK_MS);
-	bench_finish(&s->bench, VERDICT_GRANTED);
-	assert_int_equal(s->bench.result.path.n_hops, 2);
-	assert_int_equal(s->bench.result.path.hops[1], 2);
-	assert_attempts(s, 2, 1, true);
-	assert_speaks_to(s, 0);
-}
-
-/* The outer pool's race is the one: its members are the inner pools. */
-static void
-test_pool_of_pools(void **state)
-{
-	struct stage *s = *state;
-	unsigned a = add_peer(s, SILENT), b = add_peer(s, SILENT), c = add_peer(s, GRANTS);
-	bench_load(&s->bench,
-		   "'upstreams': [{'name': 'a', 'url': 'socks5://127.0.0.1:%u'}, {'name': 'b', 'url': "
-		   "'socks5://127.0.0.1:%u'}, {'name': 'c', 'url': 'socks5://127.0.0.1:%u'}], "
-		   "'pools': [{'name': 'inner', 'balance': 'first', 'members': ['a', 'b'], 'race': "
-		   "{'delay': '1ms'}}, {'name': 'p', 'balance': 'first', 'members': ['inner', 'c'], "
-		   "'race': {}}]", a, b, c);
-	struct dial *x = start(s);
-	pass_ms(DELAY_MS - 1);
-	turn_a_few(s);
-	assert_int_equal(dial_raced(x), 0);
-	pass_ms(1 + WHEEL_TICK_MS);
-	bench_finish(&s->bench, VERDICT_GRANTED);
-	assert_path(s, "c");
-	assert_int_equal(peer_accepted(s->peers[1]), 0);
-}
-
-struct pinned {
-	char member[64];
-	unsigned n;
-};
-
-static void
-note_pin(const char *key, const char *member, uint64_t left_ms, void *arg)
-{
-	struct pinned *p = arg;
-	(void)key, (void)left_ms;
-	p->n++;
-	snprintf(p->member, sizeof p->member, "%s", member);
-}
-
-static void
-assert_pinned(struct stage *s, const char *member)
-{
-	struct pinned p = { .n = 0 };
-	fleet_each_pin(s->bench.fleet, 0, note_pin, &p);
-	assert_int_equal(p.n, 1);
-	assert_string_equal(p.member, member);
-}
-
-/* A sticky key goes with who wins, and not before. */
-static void
-test_sticky(void **state)
-{
-	struct stage *s = *state;
-	struct endpoint client;
-	load_three(s, SILENT, SILENT, GRANTS,
-		   "'sticky': {'key': 'client_ip'}, 'race': {'count': 3, 'max_extra_percent': 700}");
-	assert_int_equal(endpoint_from_text(&client, "192.0.2.7:1", 11), ENDPOINT_OK);
-	s->bench.request.key.client = &client;
-	start(s);
-	assert_pinned(s, "a");
-	pass_delay(s);
-	assert_pinned(s, "a");
-	pass_ms(DELAY_MS + WHEEL_TICK_MS);
-	bench_finish(&s->bench, VERDICT_GRANTED);
-	assert_path(s, "c");
-	assert_pinned(s, "c");
-	bench_give_back(&s->bench);
-	bench_dial(&s->bench, "p", TO, VERDICT_GRANTED);
-	assert_path(s, "c");
-	assert_attempts(s, 1, 0, false);
-}
-
-/* "repin": false: who must have this one member does not get another by a race. */
-static void
-test_sticky_that_stays(void **state)
-{
-	struct stage *s = *state;
-	struct endpoint client;
-	load_three(s, SILENT, GRANTS, SILENT,
-		   "'sticky': {'key': 'client_ip', 'repin': false}, 'race': {}");
-	assert_int_equal(endpoint_from_text(&client, "192.0.2.7:1", 11), ENDPOINT_OK);
-	s->bench.request.key.client = &client;
-	struct dial *x = start(s);
-	pass_delay(s);
-	assert_int_equal(dial_raced(x), 0);
-	assert_pinned(s, "a");
-	dial_cancel(x);
-}
-
-/* Who was waited for in vain is no failure, but for least_latency at least so slow. */
-static void
-test_loser_is_slow(void **state)
-{
-	struct stage *s = *state;
-	load_three(s, SILENT, GRANTS, SILENT, "'race': {}");
-	struct board_entry *a = bench_entry(&s->bench, "a");
-	start(s);
-	pass_ms(DELAY_MS + WHEEL_TICK_MS);
-	bench_finish(&s->bench, VERDICT_GRANTED);
-	assert_true(board_peak(a) > board_peak(bench_entry(&s->bench, "b")));
-	assert_int_equal((int)a->ewma_us, 0);
-	assert_int_equal((int)a->failures_total, 0);
-}
-
 static int
 make_certificates(void **state)
 {
@@ -904,7 +480,7 @@ remove_certificates(void **state)
 	return 0;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)
 
 int
 main(void)
@@ -924,23 +500,12 @@ main(void)
 		TEST(test_retries_used_up),
 		TEST(test_failure_before_the_delay),
 		TEST(test_destination_decides),
-		TEST(test_budget),
-		cmocka_unit_test(test_budget_is_bounded),
-		TEST(test_no_free_slot),
-		TEST(test_within_the_tier),
-		TEST(test_what_is_not_raced),
 		TEST(test_cancel_both),
 		TEST(test_dialer_goes),
 		TEST(test_no_memory_to_join),
 		TEST(test_no_memory_for_the_handshake),
 		TEST(test_one_name_for_both),
 		TEST(test_one_look_up_for_both),
-		TEST(test_winner_from_warm),
-		TEST(test_pool_in_a_chain),
-		TEST(test_pool_of_pools),
-		TEST(test_sticky),
-		TEST(test_sticky_that_stays),
-		TEST(test_loser_is_slow),
 	};
 	return cmocka_run_group_tests_name("race", tests, make_certificates, remove_certificates);
 }
