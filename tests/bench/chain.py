@@ -42,6 +42,20 @@ def hash_of(password):
     return made.stdout.strip()
 
 
+def is_serving(pid):
+    """Does it listen on PORT, in its namespace? Until it is our program it may be in another one."""
+    listening = f":{PORT:04X} 00000000:0000 0A "
+    return os.path.samefile(f"/proc/{pid}/exe", BINARY) and listening in pathlib.Path(f"/proc/{pid}/net/tcp").read_text()
+
+
+def wait_serving(child):
+    end = time.monotonic() + 20
+    while not is_serving(child.pid):
+        if child.poll() is not None or time.monotonic() > end:
+            raise SystemExit("bench-chain: a sockroute does not serve")
+        time.sleep(0.01)
+
+
 class Chain:
     """The namespaces: r (router and client), h1 to h3 (hops, the target beside the last), with their links."""
 
@@ -79,6 +93,7 @@ class Chain:
         child = subprocess.Popen(["ip", "netns", "exec", self.names[namespace], BINARY, "run", "--config", str(path)], stdin=subprocess.DEVNULL,
                                  stdout=log, stderr=log)
         self.children.append(child)
+        wait_serving(child)
         return child
 
     def stop(self, child):
@@ -218,7 +233,8 @@ def serve_echo(namespace):
 def measure(chain, pipeline, warm, n):
     """In a process of its own, as it enters the router's namespace. The median over n requests, one after another."""
     router = chain.start(0, router_policy(pipeline, warm), "router")
-    time.sleep(1.5)                    # to start, and for what is warm to be ready
+    if warm:
+        time.sleep(1.5)                # for what is warm to be ready
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -250,7 +266,6 @@ def main():
         target = serve_echo(chain.names[HOPS])
         for i in range(HOPS):
             chain.start(i + 1, hop_policy(hash_of("p")), f"hop{i + 1}")
-        time.sleep(1)
         print(f"chain of {HOPS}, {o.rtt:g} ms round trip for each link, userpass on each hop; request to reply, median of {o.requests}")
         print(f"{'':20}{'ms':>8}{'of neither':>12}{'goal':>8}")
         first = None

@@ -23,12 +23,12 @@ import time
 SOCKROUTE = os.path.abspath(os.environ.get("SOCKROUTE", "sockroute"))
 LOAD = os.path.abspath(os.environ.get("BENCH_LOAD", "tests/bench/bench_load"))
 BARE = os.path.abspath(os.environ.get("BENCH_BARE", "tests/bench/bench_bare"))
-LOAD_BEFORE = float(os.environ.get("BENCH_LOAD_BEFORE", os.getloadavg()[0]))
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = len(os.sched_getaffinity(0))
 SESSIONS = 100000                      # idle ones, where so many descriptors can be had
 TARGET, PROXY, UPSTREAM, ADMIN = 7100, 7200, 7300, 7400
 WAIT = 20.0
+ctypes.CDLL(None).prctl(36, 1)          # PR_SET_CHILD_SUBREAPER: who outlives the one that forked it is ours to wait for
 FAST_OPEN = str(1 | 2 | 0x400)         # clients, servers, and all listeners are such: with cookies, as it is used between hosts
 PACKAGES = {"haproxy": "haproxy", "microsocks": "microsocks", "danted": "dante-server", "gnuplot": "gnuplot-nox", "strace": "strace"}
 
@@ -80,12 +80,27 @@ def find(program):
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
 
 
+def _spent():
+    """(now, the seconds that the machine's cores have worked for programs or were kept from it by its host, and ours of them)"""
+    user, nice, system, _, _, _, _, steal = map(int, pathlib.Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
+    return time.monotonic(), (user + nice + system + steal) / TICK, sum(os.times()[:4])
+
+
+_began = _spent()
+
+
+def other_work():
+    """How many cores' time has gone to others since we began, on average. Ours is that of all processes that have ended."""
+    (then, busy_then, ours_then), (now, busy, ours) = _began, _spent()
+    return max(0.0, busy - busy_then - (ours - ours_then)) / (now - then)
+
+
 def machine():
-    """What the figures were taken on, in one line."""
+    """What the figures were taken on, in one line; when they all have been."""
     cpu = re.search(r"model name\s*:\s*(.+)", pathlib.Path("/proc/cpuinfo").read_text())
     name = re.sub(r"\((R|TM)\)|\bCPU\b|\s+", lambda m: " " if m[0].isspace() else "", cpu[1]) if cpu else platform.machine()
-    busy = f", other work beside (load {LOAD_BEFORE:.0f})" if LOAD_BEFORE >= 1 else ""
-    return f"{CORES} cores of {' '.join(name.split())}, Linux {platform.release().split('-')[0]}{busy}"
+    return (f"{CORES} cores of {' '.join(name.split())}, Linux {platform.release().split('-')[0]}, "
+            f"other work beside: {other_work():.2f} of {os.cpu_count()} cores")
 
 
 # ---- processes ----
@@ -172,9 +187,17 @@ class Process:
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid, _ in self._stats())
 
     def stop(self):
+        """It and all that it forked, whose time is ours then."""
+        pids = [pid for pid, _ in self._stats()]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in pids:               # of other groups
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.child.wait()
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 class Lab:

@@ -5,13 +5,10 @@ about ten minutes. The verdicts of the benchmarks are in the paper, and what was
   make bench-papers BENCH="--reps 1 --seconds 0.3"       a short one, to see that it works
 """
 import argparse
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-
-import lab
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
@@ -20,7 +17,8 @@ PAPER = """# Benchmark
 
 Made by `make bench-papers`: every figure here is from one run on one machine, with the whole product switched on: 100 rules that are
 all tried, access lines to a file, counters, deadlines, the admin API. Client, proxy and target share the cores, on loopback of a
-network namespace of its own. Compare figures of one run only, and CPU before rates: the rates of such a set-up swing by 15 % and more.
+network namespace of its own. What else the machine did meanwhile, on average, is said above the tables. Compare figures of one run only,
+and CPU before rates: the rates of such a set-up swing by 15 % and more, and by more beside other work.
 [performance.md](performance.md) says where the time goes.
 
 ![sockroute beside its peers](benchmark.svg)
@@ -69,8 +67,7 @@ process, with the first sessions that it ever had.
 
 def output_of(program, *args):
     """What it prints; it may well find that a bound is passed."""
-    env = {**os.environ, "BENCH_LOAD_BEFORE": str(lab.LOAD_BEFORE)}    # their own load is not other work
-    done = subprocess.run([sys.executable, HERE / f"{program}.py", *map(str, args)], stdout=subprocess.PIPE, text=True, env=env)
+    done = subprocess.run([sys.executable, HERE / f"{program}.py", *map(str, args)], stdout=subprocess.PIPE, text=True)
     if done.returncode not in (0, 1) or not done.stdout.strip():
         sys.exit(f"{program}: ended with {done.returncode}")
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
