@@ -168,9 +168,25 @@ set_alpn(struct tls_context *c, const char *name, char *why, size_t cap)
 	return true;
 }
 
+/*
+ * A peer may ask for new keys in the middle of a TLS 1.3 stream (RFC 8446, section 4.6.3). OpenSSL 3.0 then changes its own, the
+ * kernel goes on with the old ones, and the stream is broken: so such streams stay with OpenSSL. Only TLS 1.3 has this state, which
+ * comes before the keys of the data.
+ */
+static void
+on_step(const SSL *ssl, int where, int ret)
+{
+	(void)where;
+	(void)ret;
+	OSSL_HANDSHAKE_STATE state = SSL_get_state(ssl);
+	if (state == TLS_ST_SW_ENCRYPTED_EXTENSIONS || state == TLS_ST_CR_ENCRYPTED_EXTENSIONS)
+		SSL_clear_options((SSL *)(uintptr_t)ssl, SSL_OP_ENABLE_KTLS);
+}
+
 static void
 set_manners(SSL_CTX *ctx)
 {
+	SSL_CTX_set_info_callback(ctx, on_step);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 	    SSL_OP_NO_TICKET | SSL_OP_ENABLE_KTLS);

@@ -5,7 +5,7 @@
  * Contexts are immutable once made and may be shared between threads; a tls belongs to its stream's
  * thread.
  * No renegotiation, no resumption (a session of one identity opens nothing of another), TLS 1.2 and
- * up, no read_ahead, partial writes with moving buffers, kernel TLS where the system has it. An end
+ * up, no read_ahead, partial writes with moving buffers, TLS 1.2 by the kernel where it can. An end
  * without close_notify is an error.
  * OpenSSL writes with write(2): the first context makes the process ignore SIGPIPE where its action
  * is still the default one.

@@ -312,12 +312,13 @@ flow_splice(const struct way *w)
 		w->flow->bulk = n >= RELAY_BULK_LEAST;
 		return (size_t)n;
 	}
-	if (n == 0) {
+	if (n == 0 && w->from->tls == NULL) {
 		w->flow->ended = true;
-	} else if (errno == EAGAIN) {
+	} else if (n < 0 && errno == EAGAIN) {
 		/* The pipe was empty, so it is the source that has nothing. */
 		w->from->ready &= (uint8_t)~STREAM_READABLE;
-	} else if (errno == EINVAL) {
+	} else if (n == 0 || errno == EINVAL) {
+		/* Not for splicing; of TLS, what isn't data, and whether its end was told. */
 		w->flow->no_splice = true;
 		w->flow->bulk = false;
 		flow_drop_pipe(w->pool, w->flow);

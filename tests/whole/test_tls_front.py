@@ -72,7 +72,10 @@ def ask(s, port, early=b""):
     return h.socks5_read_reply(s)
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+@VERSIONS
 def test_socks_within_tls(run, serve, ca, version):
     body = os.urandom(1_000_000)
     target = serve(lambda conn, _: conn.sendall(hashlib.sha256(h.recv_exactly(conn, len(body))).digest()))
@@ -94,6 +97,112 @@ def test_an_echo_within_tls(run, serve, ca):
         for at in range(0, len(body), 30_000):
             c.sendall(body[at:at + 30_000])
             assert h.recv_exactly(c, 30_000) == body[at:at + 30_000]
+
+
+TCP_ULP, SOL_TLS, TLS_TX = 31, 282, 1
+TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_128 = 0x0303, 51
+
+
+def by_kernel(version):
+    """Whether it does the records: those of TLS 1.2, where it takes AES-GCM over from those who have agreed on it."""
+    if version != ssl.TLSVersion.TLSv1_2:
+        return False
+    with socket.socket() as listening, socket.socket() as c:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        c.connect(listening.getsockname())
+        try:
+            c.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"tls")
+            c.setsockopt(SOL_TLS, TLS_TX, struct.pack("HH", TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_128) + bytes(8 + 16 + 4 + 8))
+        except OSError:
+            return False
+    return True
+
+
+def taken_over(which):
+    """How many connections the kernel has taken over so far, in that direction."""
+    with open("/proc/net/tls_stat") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith(f"Tls{which}Sw"))
+
+
+BULK = 4_000_000
+
+
+@VERSIONS
+def test_bulk_down_within_tls(run, serve, ca, version):
+    """Copied, or spliced where the kernel has TLS; then small pieces, and the end."""
+    body, tail = os.urandom(BULK), [os.urandom(n) for n in (1, 100, 20_000, 7)]
+
+    def answer(conn, _):
+        conn.sendall(body)
+        for part in tail:
+            assert h.recv_exactly(conn, 1) == b"?"
+            conn.sendall(part)
+
+    target = serve(answer)
+    s = run(h.policy([front(ca)]))
+    before = taken_over("Tx") if by_kernel(version) else None
+    with wrap(ca, h.connect(s.front), version=version) as c:
+        assert ask(c, target.port) == 0
+        assert h.recv_exactly(c, len(body)) == body
+        for part in tail:
+            c.sendall(b"?")
+            assert h.recv_exactly(c, len(part)) == part
+        assert c.recv(1) == b""  # close_notify, or it would be an error
+        c.unwrap()
+    s.wait_access_line(end="done", up=len(tail), down=len(body) + sum(map(len, tail)))
+    assert before is None or taken_over("Tx") > before
+
+
+@VERSIONS
+@pytest.mark.parametrize("notified", [True, False])
+def test_bulk_up_within_tls(run, serve, ca, version, notified):
+    """An end that TLS did not tell may have been made by anyone: such a session is told as broken."""
+    body, seen = os.urandom(BULK), []
+    target = serve(lambda conn, _: seen.append(h.recv_exactly(conn, len(body)) + (conn.recv(1) if notified else b"")))
+    s = run(h.policy([front(ca)]))
+    before = taken_over("Rx") if by_kernel(version) else None
+    c = wrap(ca, h.connect(s.front), version=version)
+    assert ask(c, target.port) == 0
+    c.sendall(body)
+    if notified:
+        c.unwrap()
+    else:
+        c.shutdown(socket.SHUT_WR)
+    line = s.wait_access_line(up=len(body))
+    c.close()
+    assert seen == [body] and (line["end"] == "done") == notified, line
+    assert before is None or taken_over("Rx") > before
+
+
+def test_new_keys_under_way(run, serve, ca):
+    """openssl's client asks for new keys both ways, which TLS 1.3 has for long streams."""
+    target = serve(h.echo)
+    s = run(h.policy([front(ca)]))
+    client = subprocess.Popen(
+        [h.need("openssl"), "s_client", "-tls1_3", "-CAfile", ca.path("ca", "crt"), "-verify_return_error", "-connect", f"127.0.0.1:{s.front}"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+    said = bytearray()
+
+    def say(what, answer):
+        client.stdin.write(what)
+        while answer not in said:
+            part = client.stdout.read(4096)
+            assert part, said[-500:]
+            said.extend(part)
+
+    try:
+        say(b"", b"Verify return code: 0")
+        say(b"\x05\x01\0\x05\x01\0\x01\x7f\0\0\x01" + struct.pack(">H", target.port), b"\x05\0\x05\0\0\x01\x7f\0\0\x01")
+        say(b"before\n", b"before\n")
+        say(b"K\n", b"KEYUPDATE")  # its command, where it is alone in what is read: new keys, and the same is asked of the peer
+        say(b"after\n", b"after\n")
+        say(b"again\n", b"again\n")
+    finally:
+        client.kill()
+        client.wait()
+        client.stdin.close()
+        client.stdout.close()
 
 
 def test_curl_with_an_https_proxy(run, serve, ca):
@@ -136,7 +245,7 @@ def refused(c, port):
         return True
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@VERSIONS
 @pytest.mark.parametrize("who", [None, "stranger", "long"])
 def test_who_has_no_good_certificate_is_not_served(run, serve, ca, stranger, who, version):
     target = serve(h.echo)
