@@ -108,15 +108,20 @@ sleep_s(double seconds)
 	nanosleep(&t, NULL);
 }
 
-/* Connections that stay are all open before anything is measured. */
+/* Connections that stay are all open before anything is measured; false: no more came for a long time. */
 static bool
 wait_ready(const struct load_options *o)
 {
 	if (o->mode == LOAD_CONNECT || o->mode == LOAD_HALF)
 		return true;
+	unsigned before = 0;
 	for (int i = 0; i < OPEN_WITHIN_S * 100; i++) {
-		if (atomic_load(&load_ready) >= o->connections)
+		unsigned ready = atomic_load(&load_ready);
+		if (ready >= o->connections)
 			return true;
+		if (ready != before)
+			i = 0;
+		before = ready;
 		sleep_s(0.01);
 	}
 	return false;
