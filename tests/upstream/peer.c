@@ -412,6 +412,7 @@ turn_some(struct loop *l)
 {
 	for (int i = 0; i < 20; i++)
 		loop_turn(l, 0);
+	loop_turn(l, 1);
 }
 
 unsigned

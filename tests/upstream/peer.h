@@ -47,7 +47,7 @@ void silent_port(struct endpoint *at, int fds[2]);
 
 /** Turns the loop until *done, for some real seconds at most; says whether it came. */
 bool turn_until(struct loop *l, const bool *done);
-/** A few turns, without waiting. */
+/** A few turns, with hardly a wait: what is to come may be late, on loopback too. */
 void turn_some(struct loop *l);
 unsigned open_descriptors(void);
 
