@@ -68,8 +68,8 @@ on_changed(const struct control_policy_answer *a, void *arg)
 }
 
 /*
- * If-Match (RFC 9110 section 13.1.1) with one strong tag, or "*". Anything else matches nothing
- * that we could have given. False: answered.
+ * If-Match (RFC 9110 section 13.1.1) with one strong tag, or "*"; a tag without its quotes, as JSON
+ * answers show it, will do. Anything else matches nothing that we could have given. False: answered.
  */
 static bool
 read_if_match(struct call *c, char etag[ETAG_MAX], bool *given)
@@ -79,11 +79,15 @@ read_if_match(struct call *c, char etag[ETAG_MAX], bool *given)
 	if (!*given)
 		return true;
 	size_t len = strlen(text);
-	if (len > 2 && len < ETAG_MAX && text[0] == '"' && text[len - 1] == '"') {
-		snprintf(etag, ETAG_MAX, "%.*s", (int)(len - 2), text + 1);
+	if (len >= 2 && text[0] == '"' && text[len - 1] == '"') {
+		text++;
+		len -= 2;
+	}
+	if (len > 0 && len < ETAG_MAX) {
+		snprintf(etag, ETAG_MAX, "%.*s", (int)len, text);
 		return true;
 	}
-	call_answer_problem(c, 412, "If-Match: expected the ETag of GET /v1/policy, in quotes");
+	call_answer_problem(c, 412, "If-Match: expected the ETag of GET /v1/policy");
 	return false;
 }
 
