@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 enum { FRAME_OVERHEAD = GSS_HEADER + TOY_OVERHEAD, TURN_MS = 10000 };
 
@@ -82,10 +83,23 @@ frame_of(struct bench *b, const void *bytes, size_t len, size_t *frame_len)
 	return frame;
 }
 
+static int
+waiting_bytes(int fd)
+{
+	int n = 0;
+	assert_int_equal(ioctl(fd, FIONREAD, &n), 0);
+	return n;
+}
+
+/* TCP takes its time, on loopback too: all has come when this returns. */
 static void
 peer_sends(struct bench *b, const void *bytes, size_t len)
 {
+	int all = waiting_bytes(b->stream.fd) + (int)len;
 	assert_int_equal(send(b->peer, bytes, len, 0), len);
+	for (int i = 0; i < 5000 && waiting_bytes(b->stream.fd) < all; i++)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(waiting_bytes(b->stream.fd), all);
 }
 
 static void
@@ -341,6 +355,8 @@ test_a_message_for_each_write(void **state)
 	size_t n;
 	assert_int_equal(stream_write(&b->stream, "ab", 2, &n), STREAM_OK);
 	assert_int_equal(n, 2);
+	for (int i = 0; i < 5000 && waiting_bytes(b->peer) < FRAME_OVERHEAD + 2; i++)
+		(void)poll(NULL, 0, 1);
 	assert_int_equal(recv(b->peer, got, sizeof got, 0), FRAME_OVERHEAD + 2);
 	assert_memory_equal(got, "\x01\x03\x00\x05\x00\x01", 6);
 }

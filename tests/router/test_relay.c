@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -437,6 +438,14 @@ bulky_close(struct bulky *b)
 	close(b->upstream);
 }
 
+/* TCP takes its time, on loopback too. */
+static void
+wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	assert_int_equal(poll(&p, 1, 5000), 1);
+}
+
 static void
 test_many_with_bulk_share_a_turn(void **state)
 {
@@ -450,11 +459,13 @@ test_many_with_bulk_share_a_turn(void **state)
 	for (int turn = 0; turn < 2000 && !all; turn++) {
 		uint8_t answer;
 		assert_int_equal(send(f->upstream, "x", 1, MSG_NOSIGNAL), 1);
+		wait_readable(f->far.fd);
 		loop_turn(f->loop, 0);
 		uint64_t now = counter_get(&f->counters, COUNTER_BYTES_DOWN);
 		assert_true(now - before <= 2 * RELAY_TURN_BYTES);
 		before = now;
 		/* What is small goes on in every turn, however many with bulk there are. */
+		wait_readable(f->client);
 		assert_int_equal(recv(f->client, &answer, 1, 0), 1);
 		all = true;
 		for (size_t i = 0; i < ARRAY_LEN(others); i++)

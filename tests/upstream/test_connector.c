@@ -21,6 +21,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -151,6 +152,14 @@ test_one_address(void **state)
 	peer_free(p);
 }
 
+/* TCP takes its time, on loopback too. */
+static void
+wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	assert_int_equal(poll(&p, 1, 5000), 1);
+}
+
 /* Both edges come at once, as they would with an error. */
 static void
 test_peer_speaks_first(void **state)
@@ -161,8 +170,10 @@ test_peer_speaks_first(void **state)
 	int listening = refusing_port(&t->addrs[0]);
 	assert_int_equal(listen(listening, 1), 0);
 	start(t);
+	wait_readable(listening);
 	int fd = accept(listening, NULL, NULL);
 	assert_int_equal(send(fd, "hi", 2, 0), 2);
+	wait_readable(t->out.fd);
 	finish(t, 0);
 	assert_int_equal(stream_read(&t->out, got, sizeof got, &n), STREAM_OK);
 	assert_string_equal(got, "hi");
