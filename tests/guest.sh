@@ -56,7 +56,7 @@ timeout "${GUEST_SECONDS:-1200}" qemu-system-x86_64 -machine q35,accel=tcg -cpu 
 	-nodefaults -no-reboot -nographic -serial stdio -kernel "$kernel" -initrd "$work/start.gz" \
 	-append "console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap </dev/null 2>"$work/errors" |
-	tr -d '\r' | tee "$work/console" | sed -u '1,/^guest: here$/d; /^guest: exit/,$d'
+	sed -u 's/\r//g' | tee "$work/console" | sed -u '1,/^guest: here$/d; /^guest: exit/,$d'
 status=$(sed -n 's/^guest: exit \([0-9]*\)$/\1/p' "$work/console")
 [ -n "$status" ] || { cat "$work/errors"; echo "the guest did not come to its end: $work/console" >&2; }
 exit "${status:-1}"
