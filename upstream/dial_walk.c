@@ -361,7 +361,10 @@ walk_enter(struct attempt *a)
 
 /* ---- the handshake ---- */
 
-/* What the last hop bound. An unspecified address means its own: no use to somebody further away. */
+/*
+ * What the last hop bound. An unspecified address means its own: no use to somebody further away. So does a name, where we are to
+ * send datagrams there ourselves: it is not looked up for that.
+ */
 static void
 take_bound(struct attempt *a)
 {
@@ -370,8 +373,8 @@ take_bound(struct attempt *a)
 	if (bound->kind == ENDPOINT_NONE)
 		return;
 	uint16_t port = bound->port;
-	bool waits = a->dial->request.command == SOCKS_BIND || a->dial->request.command == SOCKS_UDP;
-	bool its_own = waits && endpoint_is_wildcard(bound);
+	bool datagrams = a->dial->request.command == SOCKS_UDP, waits = datagrams || a->dial->request.command == SOCKS_BIND;
+	bool its_own = (waits && endpoint_is_wildcard(bound)) || (datagrams && a->at == 0 && bound->kind == ENDPOINT_NAME);
 	a->result.bound = its_own ? *own : *bound;
 	a->result.bound.port = port;
 }

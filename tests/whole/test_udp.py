@@ -643,6 +643,27 @@ def test_an_upstream_that_comes_back(run):
     assert h.wait_until("the new way", answered)[1] == b"again"
 
 
+@pytest.mark.parametrize("bound", [b"\x01" + bytes(4), b"\x04" + bytes(16), b"\x03\x0drelay.invalid"], ids=["zeros", "IPv6 zeros", "a name"])
+def test_a_relay_without_an_address_is_the_upstream_itself(run, serve, bound):
+    relay = udp_socket()
+    relay.settimeout(h.DEADLINE * h.SLOW)
+
+    def upstream(conn, _server):
+        h.recv_exactly(conn, 3)
+        conn.sendall(b"\x05\x00")
+        h.recv_exactly(conn, 10)
+        conn.sendall(b"\x05\x00\x00" + bound + struct.pack(">H", relay.getsockname()[1]))
+        h.recv_all(conn)
+
+    router = run(h.policy(upstreams=[{"name": "up", "url": f"socks5://127.0.0.1:{serve(upstream).port}"}], default_route="up"))
+    a = Association(router.front)
+    a.send("192.0.2.9", 53, b"question")
+    got, way = relay.recvfrom(1000)
+    assert got == header("192.0.2.9", 53) + b"question"
+    relay.sendto(header("192.0.2.9", 53) + b"answer", way)
+    assert a.receive() == (("192.0.2.9", 53), b"answer")
+
+
 class ScriptedChain:
     """A router whose only route is a chain of two upstreams, both played here: `relay` is the socket that datagrams come to and
     answers leave from. After the question of the association `a`, `way` is where the router hears answers."""
