@@ -47,6 +47,8 @@ begin(struct udp_assembly *a)
 static unsigned
 give_up(struct udp_assembly *a)
 {
+	if (a->fragments.parts.data == NULL)
+		return 0;
 	unsigned n = udp_fragments_abandon(&a->fragments);
 	leave(a);
 	udp_block_give_back(a->all->pool, a->fragments.parts.data);
