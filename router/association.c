@@ -203,7 +203,7 @@ static void
 held_free(struct association *a, struct held *h)
 {
 	list_remove(&h->link);
-	udp_block_give_back(a->pool, h->payload);
+	udp_block_give_back(&a->pool->held, h->payload);
 	h->target->n_held--;
 	a->n_held--;
 	free(h);
@@ -217,10 +217,10 @@ hold(struct association *a, struct udp_target *x, const uint8_t *payload, size_t
 		held_free(a, LIST_OBJECT(a->held.next, struct held, link));
 		drop(a, COUNTER_UDP_DROPPED_FULL, 1);
 	}
-	uint8_t *copy = udp_block_take(a->pool, len);
+	uint8_t *copy = udp_block_take(&a->pool->held, len);
 	struct held *h = copy != NULL ? malloc(sizeof *h) : NULL;
 	if (h == NULL) {
-		udp_block_give_back(a->pool, copy);
+		udp_block_give_back(&a->pool->held, copy);
 		drop(a, COUNTER_UDP_DROPPED_FULL, 1);
 		return;
 	}

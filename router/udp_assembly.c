@@ -51,7 +51,7 @@ give_up(struct udp_assembly *a)
 		return 0;
 	unsigned n = udp_fragments_abandon(&a->fragments);
 	leave(a);
-	udp_block_give_back(a->all->pool, a->fragments.parts.data);
+	udp_block_give_back(&a->all->pool->parts, a->fragments.parts.data);
 	udp_fragments_init(&a->fragments, NULL, 0);
 	return n;
 }
@@ -94,12 +94,12 @@ evict_one(struct udp_assemblies *all)
 static bool
 have_memory(struct udp_assembly *a)
 {
-	struct udp_pool *p = a->all->pool;
+	struct udp_blocks *b = &a->all->pool->parts;
 	if (a->fragments.parts.data != NULL)
 		return true;
-	uint8_t *memory = udp_block_take(p, UDP_PAYLOAD_MAX);
+	uint8_t *memory = udp_block_take(b, UDP_PAYLOAD_MAX);
 	if (memory == NULL && evict_one(a->all))
-		memory = udp_block_take(p, UDP_PAYLOAD_MAX);
+		memory = udp_block_take(b, UDP_PAYLOAD_MAX);
 	if (memory == NULL)
 		return false;
 	udp_fragments_init(&a->fragments, memory, UDP_PAYLOAD_MAX);

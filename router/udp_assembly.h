@@ -2,7 +2,7 @@
  * udp_assembly: the reassembly queue of whoever sends datagrams in parts (RFC 1928 section 7): a client, or a hop that answers so.
  *
  * socks/udp_fragments decides; here is its memory, which is borrowed from the worker's pool while a sequence is under way and only
- * then, and the count of the parts that are lost. Where the pool has none left, somebody makes room: of the client that has the most
+ * then, and the count of the parts that are lost. Where all of the parts' share is lent, somebody makes room: of the client with the most
  * sequences under way (of IPv6, all of a /64) the one that began first. So nobody keeps others out by what he never completes.
  *
  * Life: udp_assemblies_init, of a worker; udp_assembly_init -> udp_assembly_add * n -> udp_assembly_end.

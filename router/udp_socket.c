@@ -84,28 +84,28 @@ udp_pool_ready(struct udp_pool *p)
 }
 
 uint8_t *
-udp_block_take(struct udp_pool *p, size_t len)
+udp_block_take(struct udp_blocks *b, size_t len)
 {
 	size_t size = sizeof size + len;
-	if (size > UDP_BLOCKS_BYTES_MAX - p->lent)
+	if (size > UDP_BLOCKS_BYTES_MAX - b->lent)
 		return NULL;
 	uint8_t *block = malloc(size);
 	if (block == NULL)
 		return NULL;
-	p->lent += size;
+	b->lent += size;
 	memcpy(block, &size, sizeof size);
 	return block + sizeof size;
 }
 
 void
-udp_block_give_back(struct udp_pool *p, uint8_t *bytes)
+udp_block_give_back(struct udp_blocks *b, uint8_t *bytes)
 {
 	size_t size;
 	if (bytes == NULL)
 		return;
 	uint8_t *block = bytes - sizeof size;
 	memcpy(&size, block, sizeof size);
-	p->lent -= size;
+	b->lent -= size;
 	free(block);
 }
 

@@ -30,7 +30,7 @@ enum {
 	UDP_BATCH = 32,                /* messages received, and datagrams noted, at a time */
 	UDP_PAYLOAD_MAX = 65536,       /* of a message, too: the kernel puts no more together */
 	UDP_HEADERS_MAX = 4352,        /* of POLICY_HOPS_MAX hops, each with a name */
-	UDP_BLOCKS_BYTES_MAX = 16 << 20,       /* of memory that may be lent out in one worker */
+	UDP_BLOCKS_BYTES_MAX = 8 << 20,        /* of memory that may be lent out in one worker for one purpose */
 };
 
 struct udp_address {
@@ -79,6 +79,11 @@ struct udp_socket {
 	uint32_t segment_max;          /* longest datagram that the kernel was not seen to refuse to cut; 0: none */
 };
 
+/* What is lent out for one purpose. */
+struct udp_blocks {
+	size_t lent;                   /* bytes */
+};
+
 /* What the sockets of one worker share. */
 struct udp_pool {
 	struct counters *counters;
@@ -90,7 +95,7 @@ struct udp_pool {
 	struct udp_noted out[UDP_BATCH];
 	unsigned n_out;
 	size_t out_len;                /* bytes copied */
-	size_t lent;                   /* bytes of blocks */
+	struct udp_blocks parts, held; /* of datagrams that are not whole yet, of those that wait: neither keeps the other out */
 };
 
 void udp_pool_init(struct udp_pool *p, struct counters *c);
@@ -98,8 +103,8 @@ void udp_pool_free(struct udp_pool *p);
 /** Memory for the batches is there. False: out of memory. */
 bool udp_pool_ready(struct udp_pool *p) WARN_UNUSED;
 /** Memory for `len` bytes; NULL: too much is lent out, or out of memory. */
-uint8_t *udp_block_take(struct udp_pool *p, size_t len) WARN_UNUSED;
-void udp_block_give_back(struct udp_pool *p, uint8_t *bytes);  /* NULL is fine */
+uint8_t *udp_block_take(struct udp_blocks *b, size_t len) WARN_UNUSED;
+void udp_block_give_back(struct udp_blocks *b, uint8_t *bytes);        /* NULL is fine */
 
 void udp_socket_init(struct udp_socket *s);
 /** Takes fd, on failure too. Level-triggered: on_ready may leave datagrams for the next turn. */

@@ -41,7 +41,7 @@ static int
 tear_down(void **state)
 {
 	struct fixture *f = *state;
-	assert_int_equal(f->pool.lent, 0);
+	assert_int_equal(f->pool.parts.lent, 0);
 	assert_true(list_empty(&f->room.under_way));
 	for (unsigned i = 0; i < UDP_ASSEMBLY_CLIENTS; i++)
 		assert_int_equal(f->room.of_client[i], 0);
@@ -175,6 +175,30 @@ test_a_network_is_one(void **state)
 	assert_int_equal(end_all(f, ALL + 8), ALL + 8);
 }
 
+/* What waits, however much, makes no sequence give way to the next: two clients' parts come by turns and all become whole. */
+static void
+test_what_waits_keeps_no_part_out(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *held[ALL + 1];
+	unsigned lost = 0, n = 0;
+	belong_to(f, 0, 1, "198.51.100.1");
+	belong_to(f, 1, 1, "198.51.100.2");
+	while ((held[n] = udp_block_take(&f->pool.held, UDP_PAYLOAD_MAX)) != NULL)
+		assert_true(++n < ARRAY_LEN(held));
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 2; i++)
+			assert_false(part(f, i, 1, &lost));
+		for (unsigned i = 0; i < 2; i++) {
+			assert_true(part(f, i, 0x82, &lost));
+			(void)udp_assembly_end(&f->each[i]);
+		}
+	}
+	assert_int_equal(lost, 0);
+	while (n > 0)
+		udp_block_give_back(&f->pool.held, held[--n]);
+}
+
 int
 main(void)
 {
@@ -183,6 +207,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_the_oldest_first, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_is_whole_stays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_network_is_one, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_waits_keeps_no_part_out, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -272,13 +272,13 @@ test_blocks(void **state)
 	struct fixture *f = *state;
 	uint8_t *blocks[UDP_BLOCKS_BYTES_MAX / UDP_PAYLOAD_MAX];
 	unsigned n = 0;
-	while ((blocks[n] = udp_block_take(&f->pool, UDP_PAYLOAD_MAX)) != NULL)
+	while ((blocks[n] = udp_block_take(&f->pool.held, UDP_PAYLOAD_MAX)) != NULL)
 		assert_true(++n < ARRAY_LEN(blocks));
 	assert_int_equal(n, ARRAY_LEN(blocks) - 1);    /* each has a word before it */
 	while (n > 0)
-		udp_block_give_back(&f->pool, blocks[--n]);
-	udp_block_give_back(&f->pool, NULL);
-	assert_int_equal(f->pool.lent, 0);
+		udp_block_give_back(&f->pool.held, blocks[--n]);
+	udp_block_give_back(&f->pool.held, NULL);
+	assert_int_equal(f->pool.held.lent, 0);
 }
 
 int

@@ -322,6 +322,26 @@ def test_fragments_run_out_of_time(direct):
     h.wait_until("the part to be given up", lambda: drops(direct) == {"fragment": 1}, 25)
 
 
+def test_fragments_beside_all_that_waits(run):
+    """Datagrams that a stranger has wait for a name, as many as there is memory for, keep no parts out."""
+    silent, echo = udp_socket(), Echo()
+    router = run(h.policy(workers=1, timeouts={"connect": "10m"},
+                          dns={"servers": [f"127.0.0.1:{silent.getsockname()[1]}"], "timeout": "10m", "attempts": 1}))
+    for _ in range(5):
+        stranger = Association(router.front)
+        for _ in range(60):
+            stranger.send("slow.test", 9, bytes(61000))
+            assert stranger.echo("127.0.0.1", echo.port, b"next")[1] == b"next"  # else the socket would be full
+    h.wait_until("the memory to be used up", lambda: drops(router).get("full"))
+    clients = [Association(router.front) for _ in range(2)]
+    for frag in (1, 0x82):
+        for a in clients:
+            a.send("127.0.0.1", echo.port, b"part", frag=frag)
+    for a in clients:
+        assert a.receive()[1] == b"partpart"
+    assert set(drops(router)) == {"full"}
+
+
 # ---- the end ----
 
 def test_it_ends_with_its_connection(direct):
