@@ -522,10 +522,11 @@ association_free(struct association *a)
 		return;
 	while (!list_empty(&a->held))
 		held_free(a, LIST_OBJECT(a->held.next, struct held, link));
-	(void)udp_assembly_end(&a->assembly);
+	unsigned lost = udp_assembly_end(&a->assembly);
 	udp_targets_free(&a->targets);
 	while (!list_empty(&a->ways))
-		udp_way_free(LIST_OBJECT(a->ways.next, struct udp_way, link));
+		lost += udp_way_free(LIST_OBJECT(a->ways.next, struct udp_way, link));
+	drop(a, COUNTER_UDP_DROPPED_FRAGMENT, lost);
 	udp_socket_close(&a->socket);
 	loop_clear_deadline(a->worker->loop, &a->tick);
 	free(a);

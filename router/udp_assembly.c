@@ -26,11 +26,17 @@ udp_assembly_init(struct udp_assembly *a, struct udp_assemblies *all, const stru
 	a->n_evicted = 0;
 }
 
-/* It is whole, or gone. */
+/* False: it is whole, or gone. */
+static bool
+is_under_way(const struct udp_assembly *a)
+{
+	return list_linked(&a->link);
+}
+
 static void
 leave(struct udp_assembly *a)
 {
-	if (!list_linked(&a->link))
+	if (!is_under_way(a))
 		return;
 	list_remove(&a->link);
 	a->all->of_client[a->client]--;
@@ -49,7 +55,7 @@ give_up(struct udp_assembly *a)
 {
 	if (a->fragments.parts.data == NULL)
 		return 0;
-	unsigned n = udp_fragments_abandon(&a->fragments);
+	unsigned n = is_under_way(a) ? udp_fragments_abandon(&a->fragments) : 0;
 	leave(a);
 	udp_block_give_back(&a->all->pool->parts, a->fragments.parts.data);
 	udp_fragments_init(&a->fragments, NULL, 0);

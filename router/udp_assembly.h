@@ -51,7 +51,10 @@ bool udp_assembly_add(struct udp_assembly *a, const struct socks5_udp *header, c
 const struct endpoint *udp_assembly_of(const struct udp_assembly *a);
 const uint8_t *udp_assembly_bytes(const struct udp_assembly *a, size_t *len);
 
-/** Gives the sequence up, if there is one, and its memory back. Returns how many parts are lost since the last call. */
+/**
+ * Gives the sequence up, if there is one, and its memory back. Returns how many parts that nobody was told of are lost: those of a
+ * sequence under way, not of what was whole, and those that made room for others.
+ */
 unsigned udp_assembly_end(struct udp_assembly *a);
 /** The same where the time of the sequence is over; of another one, what it lost before. */
 unsigned udp_assembly_expire(struct udp_assembly *a, uint64_t now_ms);

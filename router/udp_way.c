@@ -51,7 +51,7 @@ hop_close(struct udp_hop *h)
 	h->dial = NULL;
 	h->seal = (struct udp_seal){ .context = NULL };
 	stream_close(&h->stream);
-	(void)udp_assembly_end(&h->answers);
+	h->way->n_lost += udp_assembly_end(&h->answers);
 }
 
 static void
@@ -84,12 +84,14 @@ way_fail(struct udp_way *y)
 	y->owner->changed(y, y->owner->arg);
 }
 
-void
+unsigned
 udp_way_free(struct udp_way *y)
 {
 	way_close(y);
+	unsigned lost = y->n_lost;
 	list_remove(&y->link);
 	free(y);
+	return lost;
 }
 
 /* ---- opening ---- */
@@ -458,7 +460,8 @@ udp_way_release(struct udp_way *y)
 unsigned
 udp_way_expire(struct udp_way *y)
 {
-	unsigned lost = 0;
+	unsigned lost = y->n_lost;
+	y->n_lost = 0;
 	for (unsigned i = 0; i <= y->n_before; i++)
 		lost += udp_assembly_expire(&hop_at(y, i)->answers, loop_now(y->owner->worker->loop));
 	return lost;

@@ -74,6 +74,7 @@ struct udp_way {
 	struct udp_hop *before;        /* n_before hops, the nearest first */
 	unsigned n_before, n_missing;  /* hops that have not answered yet */
 	struct tried avoid;            /* while it is opening: choices of pools that gave no association */
+	unsigned n_lost;               /* parts of answers that went with a hop, and are not told yet */
 	uint32_t assembled;            /* bits: hops whose answer is whole and not released yet */
 	uint8_t *prefix;               /* headers for the relays behind the first */
 	size_t prefix_len;
@@ -89,7 +90,8 @@ struct udp_aim {
 
 /** NULL: out of memory. */
 struct udp_way *udp_way_new(const struct udp_way_owner *o, struct policy_route route) WARN_UNUSED;
-void udp_way_free(struct udp_way *y);
+/** Returns how many parts of answers are lost that udp_way_expire has not told. */
+unsigned udp_way_free(struct udp_way *y);
 /** Of a closed one. False: it closed a short while ago, or out of memory. */
 bool udp_way_open(struct udp_way *y) WARN_UNUSED;
 
@@ -115,7 +117,7 @@ enum udp_answer {
 enum udp_answer udp_way_unwrap(struct udp_way *y, struct udp_datagram *d, struct endpoint *sender, unsigned *lost) WARN_UNUSED;
 /** Gives the memory back in which the answer was put together, if it was; what is noted of it is sent before. */
 void udp_way_release(struct udp_way *y);
-/** Gives up the answers that have waited too long for their other parts. Returns how many parts. */
+/** Gives up the answers that have waited too long for their other parts. Returns how many parts, and those of hops that ended. */
 unsigned udp_way_expire(struct udp_way *y);
 /** Tells the board what has gone through the hops since it was told last. */
 void udp_way_note(struct udp_way *y);

@@ -108,7 +108,7 @@ test_who_has_the_most_makes_room(void **state)
 	for (unsigned i = 0; i < ALL + MORE; i++)
 		told += udp_assembly_expire(&f->each[i], 1000);
 	assert_int_equal(lost + told, MORE + 1);
-	assert_int_equal(end_all(f, ALL + MORE), ALL - MORE + 2 * MORE);
+	assert_int_equal(end_all(f, ALL + MORE), ALL - MORE);
 }
 
 /* A queue that begins anew is as young as any. */
@@ -150,7 +150,7 @@ test_what_is_whole_stays(void **state)
 	assert_int_equal(lost, 1);
 	assert_memory_equal(udp_assembly_bytes(&f->each[0], &len), "partpart", 8);
 	assert_int_equal(len, 8);
-	assert_int_equal(end_all(f, ALL + 1), 2 * ALL);
+	assert_int_equal(end_all(f, ALL + 1), 0);       /* what was whole is not lost */
 }
 
 /* Of IPv6 it is the network that counts; the lonely ones of many IPv4 hosts stay. */
@@ -191,12 +191,30 @@ test_what_waits_keeps_no_part_out(void **state)
 			assert_false(part(f, i, 1, &lost));
 		for (unsigned i = 0; i < 2; i++) {
 			assert_true(part(f, i, 0x82, &lost));
-			(void)udp_assembly_end(&f->each[i]);
+			assert_int_equal(udp_assembly_end(&f->each[i]), 0);
 		}
 	}
 	assert_int_equal(lost, 0);
 	while (n > 0)
 		udp_block_give_back(&f->pool.held, held[--n]);
+}
+
+/* Who makes room and ends before he is asked tells it with his end. */
+static void
+test_the_end_tells_what_made_room(void **state)
+{
+	struct fixture *f = *state;
+	unsigned lost = 0;
+	belong_to(f, 0, ALL, "198.51.100.1");
+	belong_to(f, ALL, 1, "198.51.100.2");
+	for (unsigned i = 0; i < ALL; i++)
+		assert_false(part(f, i, 1, &lost));
+	assert_false(part(f, 0, 2, &lost));
+	assert_false(part(f, ALL, 1, &lost));
+	assert_int_equal(lost, 0);
+	assert_int_equal(udp_assembly_end(&f->each[0]), 2);
+	assert_int_equal(udp_assembly_end(&f->each[0]), 0);
+	assert_int_equal(end_all(f, ALL + 1), ALL - 1 + 1);
 }
 
 int
@@ -208,6 +226,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_what_is_whole_stays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_network_is_one, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_waits_keeps_no_part_out, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_the_end_tells_what_made_room, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

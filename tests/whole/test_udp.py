@@ -322,6 +322,16 @@ def test_fragments_run_out_of_time(direct):
     h.wait_until("the part to be given up", lambda: drops(direct) == {"fragment": 1}, 25)
 
 
+def test_fragments_of_one_that_ends(direct):
+    """What it leaves behind is counted as lost."""
+    a = Association(direct.front)
+    for _ in range(2):
+        a.send("127.0.0.1", 9, b"first", frag=1)
+    await_drops(direct, fragment=1)  # the copy: the first has been taken
+    a.close()
+    await_drops(direct, fragment=2)
+
+
 def test_fragments_beside_all_that_waits(run):
     """Datagrams that a stranger has wait for a name, as many as there is memory for, keep no parts out."""
     silent, echo = udp_socket(), Echo()
@@ -692,6 +702,7 @@ class ScriptedChain:
         self.relay = udp_socket()
         self.relay.settimeout(h.DEADLINE * h.SLOW)
         port = self.relay.getsockname()[1]
+        self.holding = []  # the connections that hold its associations
 
         def upstream(conn, _server):
             h.recv_exactly(conn, 3)
@@ -701,6 +712,7 @@ class ScriptedChain:
                 conn.sendall(b"\x05\x00\x00\x01" + bytes(6))
                 upstream(conn, _server)
                 return
+            self.holding.append(conn)
             conn.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00" + struct.pack(">H", port))
             h.recv_all(conn)
 
@@ -714,6 +726,9 @@ class ScriptedChain:
 
     def answer(self, datagram):
         self.relay.sendto(datagram, self.way)
+
+    def hang_up(self):
+        self.holding[0].shutdown(socket.SHUT_RDWR)
 
 
 def test_relays_that_others_speak_for(run, serve):
@@ -770,6 +785,20 @@ def test_answers_in_parts_that_make_no_sense(run, serve):
     h.wait_until("the part to be given up", lambda: drops(chain.router) == {"fragment": 11, "header": 1}, 25)
     part(0x81, b"alone")
     assert chain.a.receive() == (("192.0.2.9", 53), b"alone")
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+def test_answers_in_parts_of_one_that_ends(run, serve, who):
+    """What it leaves behind is counted as lost."""
+    chain = ScriptedChain(run, serve)
+    for _ in range(2):
+        chain.answer(chain.second + header("192.0.2.9", 53, 1) + b"part")
+    await_drops(chain.router, fragment=1)  # the copy: the first has been taken
+    if who == "client":
+        chain.a.close()
+    else:
+        chain.hang_up()
+    h.wait_until("the part to be counted", lambda: drops(chain.router) == {"fragment": 2}, 25)
 
 
 def test_through_danted(run, programs):
