@@ -50,10 +50,25 @@ on_ready(struct stream *s, void *arg)
 	attempt_go_on(arg);
 }
 
+/* That a step of its handshake waits for its turn is our doing: the upstream has that time besides. */
+static void
+give_time_back(struct attempt *a)
+{
+	struct loop *l = a->dial->dialer->loop;
+	uint64_t now_ms = loop_now(l), waited_ms = now_ms - a->tls_step.queued_ms;
+	uint64_t due_ms = a->deadline.at_ms + waited_ms;
+	a->tls_step.queued_ms = now_ms;
+	loop_set_deadline(l, &a->deadline, due_ms > now_ms ? due_ms - now_ms : 0);
+}
+
 static void
 on_deadline(struct deadline *d)
 {
 	struct attempt *a = CONTAINER_OF(d, struct attempt, deadline);
+	if (turn_step_waits(&a->tls_step)) {
+		give_time_back(a);
+		return;
+	}
 	if (a->stage == DIAL_PICK) {
 		attempt_wait_end(a);
 		attempt_fail_without_way(a, "no slot came free in time");
@@ -88,7 +103,9 @@ on_ended(struct loop_task *t)
 static void
 on_tls_step(struct turn_step *s)
 {
-	attempt_go_on(CONTAINER_OF(s, struct attempt, tls_step));
+	struct attempt *a = CONTAINER_OF(s, struct attempt, tls_step);
+	give_time_back(a);
+	attempt_go_on(a);
 }
 
 /* ---- connecting ---- */

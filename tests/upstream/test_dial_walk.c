@@ -3,6 +3,7 @@
  * what each answer of a hop means for the client, for the blame and for the log; TLS, and TLS
  * within it.
  */
+#include "base/clock.h"
 #include "base/loop.h"
 #include "base/tls.h"
 #include "tests/base/certificates.h"
@@ -655,6 +656,8 @@ test_certificates_that_are_not_good(void **state)
 	}
 }
 
+enum { START_MS = 1000000 };
+
 static void
 never(struct turn_step *s)
 {
@@ -662,7 +665,7 @@ never(struct turn_step *s)
 	fail();
 }
 
-/* Another one has all the time that a turn has for steps of handshakes, for as long as this takes. */
+/* Another one has all the time that a turn has for steps of handshakes, for as long as this takes: longer than an upstream may. */
 static void
 hold_back_tls(struct dial_bench *b, const struct dial *x)
 {
@@ -675,6 +678,8 @@ hold_back_tls(struct dial_bench *b, const struct dial *x)
 		assert_true(first || turn_step_waits(&other)); /* behind the dial's */
 		turn_step_drop(&other);
 		turn_share_note(share, 1000000);
+		if (turns == 10)
+			clock_fake(START_MS + 2 * (uint64_t)b->request.timeout_ms, 0);
 		loop_turn(b->loop, 1);
 		assert_int_equal(b->told, 0);
 	}
@@ -688,6 +693,7 @@ test_tls_handshakes_share_a_turn(void **state)
 	for (int given_up = 0; given_up < 2; given_up++) {
 		struct dial_bench b;
 		struct tls_context *c = server_context("good");
+		clock_fake(START_MS, 0);
 		bench_open(&b);
 		struct peer *p = peer_new(b.loop, "tls");
 		peer_use_tls(p, c);
@@ -706,6 +712,7 @@ test_tls_handshakes_share_a_turn(void **state)
 		peer_free(p);
 		bench_close(&b);
 		tls_context_free(c);
+		clock_fake_stop();
 	}
 }
 
