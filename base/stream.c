@@ -396,7 +396,8 @@ static enum stream_status
 write_carrier(struct stream *s, const void *bytes, size_t len, size_t *n)
 {
 	*n = 0;
-	return s->tls == NULL ? write_plain(s, bytes, len, n) : write_tls(s, bytes, len, n);
+	bool is_plain = s->tls == NULL || tls_kernel_writes(s->tls);
+	return is_plain ? write_plain(s, bytes, len, n) : write_tls(s, bytes, len, n);
 }
 
 /* Sends what is pending; *n: how many of the owner's bytes that completes. OK: nothing is left. */
@@ -478,11 +479,10 @@ stream_ended_above(const struct stream *s)
 void
 stream_strip(struct stream *s)
 {
-	assert(s->write_shut);
+	assert(stream_ended_above(s));
 	gss_layer_free(s->gss);
-	tls_free(s->tls);
 	s->gss = NULL;
-	s->tls = NULL;
+	s->tls = tls_peel(s->tls);
 	s->read_end = STREAM_OK;
 	/* No edge comes for what waits already, nor for its end. */
 	s->ready |= STREAM_READABLE | STREAM_HUP;

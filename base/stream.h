@@ -148,11 +148,11 @@ enum stream_status stream_shut_write(struct stream *s);
 /**
  * True if both directions are ended, but the end that was read is that of a layer on another one.
  * What ends the lower one may come yet, and met by a closed socket it makes the kernel send RST,
- * which throws away what is on its way to the peer. Hence stream_strip, and reading to the socket's
- * own end, before stream_close.
+ * which throws away what is on its way to the peer. Hence stream_strip, and reading to the end again, until
+ * it is that of the lowest, before stream_close.
  */
 bool stream_ended_above(const struct stream *s);
-/** Takes the layers off such a one: what is read from now on is the socket's own. */
+/** Takes the upper layer off such a one: what is read from now on is the lower one's. */
 void stream_strip(struct stream *s);
 /** Takes SO_ERROR; for a connecting socket that became writable. 0: connected. */
 int stream_take_error(struct stream *s);

@@ -476,10 +476,38 @@ bio_of_sealed(struct tls *below)
 	return bio;
 }
 
+/* OpenSSL's own BIO for TLS on TLS, which passes on to the socket whether the kernel seals: that is said of the lower layer. */
+
+static BIO_METHOD *stacked_method;
+
+static long
+stacked_control(BIO *bio, int command, long number, void *pointer)
+{
+	if (command == BIO_CTRL_GET_KTLS_SEND || command == BIO_CTRL_GET_KTLS_RECV)
+		return 0;
+	return BIO_meth_get_ctrl(BIO_f_ssl())(bio, command, number, pointer);
+}
+
+static void
+make_stacked_method(void)
+{
+	const BIO_METHOD *own = BIO_f_ssl();
+	stacked_method = BIO_meth_new(BIO_TYPE_SSL, "stacked");
+	if (stacked_method == NULL)
+		return;
+	BIO_meth_set_read_ex(stacked_method, BIO_meth_get_read_ex(own));
+	BIO_meth_set_write_ex(stacked_method, BIO_meth_get_write_ex(own));
+	BIO_meth_set_create(stacked_method, BIO_meth_get_create(own));
+	BIO_meth_set_destroy(stacked_method, BIO_meth_get_destroy(own));
+	BIO_meth_set_ctrl(stacked_method, stacked_control);
+}
+
 static BIO *
 bio_of_tls(struct tls *below)
 {
-	BIO *bio = BIO_new(BIO_f_ssl());
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, make_stacked_method);
+	BIO *bio = stacked_method == NULL ? NULL : BIO_new(stacked_method);
 	if (bio != NULL)
 		BIO_set_ssl(bio, below->ssl, BIO_NOCLOSE);
 	return bio;
@@ -496,6 +524,8 @@ tls_stack(struct tls *t, struct tls *below)
 		(void)fail(t, ENOMEM, "out of memory");
 	else
 		SSL_set_bio(t->ssl, bio, bio);
+	/* The kernel would take its keys for those of the socket. */
+	SSL_clear_options(t->ssl, SSL_OP_ENABLE_KTLS);
 }
 
 enum tls_status
@@ -558,6 +588,15 @@ tls_shut_write(struct tls *t)
 	return TLS_OK;
 }
 
+struct tls *
+tls_peel(struct tls *t)
+{
+	struct tls *below = t->below;
+	t->below = NULL;
+	tls_free(t);
+	return below;
+}
+
 bool
 tls_is_stacked(const struct tls *t)
 {
@@ -575,7 +614,7 @@ bool
 tls_kernel_writes(const struct tls *t)
 {
 	return t->below == NULL && BIO_get_ktls_send(SSL_get_wbio(t->ssl)) != 0 &&
-	    SSL_want(t->ssl) != SSL_WRITING;
+	    SSL_is_init_finished(t->ssl);
 }
 
 const char *

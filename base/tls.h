@@ -81,10 +81,16 @@ enum tls_status tls_write(struct tls *t, const void *bytes, size_t len, size_t *
 enum tls_status tls_shut_write(struct tls *t) WARN_UNUSED;
 /** True if its end is not that of the socket: it lies on another layer, which goes on. */
 bool tls_is_stacked(const struct tls *t);
+/** Frees it alone, not what it lies on, which is returned. NULL: the socket. */
+struct tls *tls_peel(struct tls *t);
 /** errno of TLS_FAILED; EPROTO where it was not the system's. */
 int tls_error(const struct tls *t);
-/** True if the kernel does the records, and nothing waits inside OpenSSL. */
+/** True if the kernel opens the records, and nothing waits inside OpenSSL: what is no data is still for tls_read. */
 bool tls_kernel_reads(const struct tls *t);
+/**
+ * True if the kernel seals: data goes to the socket, and not by tls_write, as OpenSSL 3.0 keeps the address of what it could not
+ * send at once, where the owner has moved it since.
+ */
 bool tls_kernel_writes(const struct tls *t);
 
 #endif

@@ -384,6 +384,10 @@ session_discard(struct session *s, struct stream *from)
 		case STREAM_AGAIN:
 			return;
 		default:
+			if (stream_ended_above(from)) {
+				stream_strip(from);
+				break;
+			}
 			session_close(s, s->end);
 			return;
 		}

@@ -211,6 +211,12 @@ test_a_read_that_has_to_write(void **state)
 	for (int i = 0; i < 20 && (stream_handshake(&client) != STREAM_OK || !SSL_is_init_finished(peer)); i++)
 		(void)SSL_do_handshake(peer);
 	assert_true(SSL_is_init_finished(peer));
+	if (SSL_version(peer) < TLS1_3_VERSION) {       /* where the system's configuration allows no other: no new keys there */
+		SSL_free(peer);
+		SSL_CTX_free(ctx);
+		close(pair[1]);
+		skip();
+	}
 	loop_turn(pair_loop, 0);
 	assert_int_equal(stream_read(&client, block, sizeof block, &n), STREAM_AGAIN);
 
@@ -246,6 +252,8 @@ static void
 test_garbage_is_an_error_with_a_text(void **state)
 {
 	(void)state;
+	if (tls_kernel_writes(client.tls))      /* and would seal it */
+		skip();
 	assert_int_equal(send(client.fd, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
 	pair_expect_end(&server, STREAM_ERROR);
 	assert_int_equal(server.error, EPROTO);
