@@ -360,6 +360,9 @@ test_pipes_are_bounded_and_given_up(void **state)
 		(void)receive(f->client, &got, SIZE_MAX);
 	}
 	assert_int_equal(got, upstream.n);
+	/* The turn that brought the last byte may leave it to the next one to see that there are no more. */
+	for (int turn = 0; turn < 1000 && f->pool.n_free_pipes < f->pool.n_pipes; turn++)
+		loop_turn(f->loop, 1);
 	assert_true(f->pool.n_free_pipes > 0);
 	relay_pool_shrink(&f->pool);
 	assert_int_equal(f->pool.n_free_pipes, 0);
