@@ -396,8 +396,7 @@ static enum stream_status
 write_carrier(struct stream *s, const void *bytes, size_t len, size_t *n)
 {
 	*n = 0;
-	bool is_plain = s->tls == NULL || tls_kernel_writes(s->tls);
-	return is_plain ? write_plain(s, bytes, len, n) : write_tls(s, bytes, len, n);
+	return s->tls == NULL ? write_plain(s, bytes, len, n) : write_tls(s, bytes, len, n);
 }
 
 /* Sends what is pending; *n: how many of the owner's bytes that completes. OK: nothing is left. */

@@ -20,6 +20,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 
 #include "base/gss_carrier.h"
 
@@ -552,6 +553,49 @@ tls_read(struct tls *t, void *out, size_t cap, size_t *n)
 	return outcome(t, SSL_read_ex(t->ssl, out, cap, n));
 }
 
+/* On the socket, and not what Kerberos seals. */
+static bool
+is_lowest_tls(const struct tls *t)
+{
+	return t->below == NULL && t->ssl != NULL;
+}
+
+bool
+tls_kernel_reads(const struct tls *t)
+{
+	return is_lowest_tls(t) && BIO_get_ktls_recv(SSL_get_rbio(t->ssl)) != 0 &&
+	    SSL_has_pending(t->ssl) == 0;
+}
+
+bool
+tls_kernel_writes(const struct tls *t)
+{
+	return is_lowest_tls(t) && BIO_get_ktls_send(SSL_get_wbio(t->ssl)) != 0 &&
+	    SSL_is_init_finished(t->ssl);
+}
+
+/*
+ * OpenSSL 3.0 keeps the address of what it could not hand to the kernel at once, wherever the owner has moved it since: so what the
+ * kernel seals is sent without it.
+ */
+static enum tls_status
+send_by_kernel(struct tls *t, const void *bytes, size_t len, size_t *n)
+{
+	ssize_t put;
+	do
+		put = send(SSL_get_fd(t->ssl), bytes, len, MSG_NOSIGNAL);
+	while (put < 0 && errno == EINTR);
+	*n = put > 0 ? (size_t)put : 0;
+	if (put >= 0)
+		return TLS_OK;
+	if (errno == EAGAIN)
+		return TLS_WANT_WRITE;
+	bool read_failed = t->read_failed;
+	(void)fail(t, errno, strerror(errno));
+	t->read_failed = read_failed;
+	return TLS_FAILED;
+}
+
 enum tls_status
 tls_write(struct tls *t, const void *bytes, size_t len, size_t *n)
 {
@@ -559,6 +603,8 @@ tls_write(struct tls *t, const void *bytes, size_t len, size_t *n)
 		return TLS_FAILED;
 	if (t->sealed != NULL)
 		return outcome_of_sealed(t, gss_carrier_write(t->sealed, bytes, len, n));
+	if (tls_kernel_writes(t))
+		return send_by_kernel(t, bytes, len, n);
 	prepare(t);
 	return outcome_of_sending(t, SSL_write_ex(t->ssl, bytes, len, n));
 }
@@ -601,20 +647,6 @@ bool
 tls_is_stacked(const struct tls *t)
 {
 	return t->below != NULL;
-}
-
-bool
-tls_kernel_reads(const struct tls *t)
-{
-	return t->below == NULL && BIO_get_ktls_recv(SSL_get_rbio(t->ssl)) != 0 &&
-	    SSL_has_pending(t->ssl) == 0;
-}
-
-bool
-tls_kernel_writes(const struct tls *t)
-{
-	return t->below == NULL && BIO_get_ktls_send(SSL_get_wbio(t->ssl)) != 0 &&
-	    SSL_is_init_finished(t->ssl);
 }
 
 const char *

@@ -85,12 +85,11 @@ bool tls_is_stacked(const struct tls *t);
 struct tls *tls_peel(struct tls *t);
 /** errno of TLS_FAILED; EPROTO where it was not the system's. */
 int tls_error(const struct tls *t);
-/** True if the kernel opens the records, and nothing waits inside OpenSSL: what is no data is still for tls_read. */
-bool tls_kernel_reads(const struct tls *t);
 /**
- * True if the kernel seals: data goes to the socket, and not by tls_write, as OpenSSL 3.0 keeps the address of what it could not
- * send at once, where the owner has moved it since.
+ * True if the kernel does the records, so that splice(2) may: of what is read, where nothing waits inside OpenSSL; what is no data is
+ * still for tls_read then.
  */
+bool tls_kernel_reads(const struct tls *t);
 bool tls_kernel_writes(const struct tls *t);
 
 #endif
