@@ -537,5 +537,8 @@ publish_first(struct control *c, struct policy *p, char *why, size_t cap)
 	else if (r == NULL)
 		snprintf(why, cap, "%s: %s", e != NULL ? e->pointer : "", e != NULL ? e->message : "out of memory");
 	policy_errors_free(&errors);
+	/* Before anyone can see that we serve: from now on no change is missed. */
+	if (r != NULL)
+		watch_policy_files(c, r->policy);
 	return r;
 }

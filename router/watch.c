@@ -297,6 +297,8 @@ keep_paths(struct watch *w, const char *const *paths, size_t n)
 void
 watch_files(struct watch *w, const char *const *paths, size_t n)
 {
+	/* What the kernel has told of those before is of directories that may not be watched any more. */
+	on_readable(w->fd, EV_READ, w);
 	forget_paths(w);
 	if (n > 0 && !keep_paths(w, paths, n))
 		log_say(LOG_WARN, "changes of files will not be noticed: out of memory");
