@@ -3,7 +3,7 @@
  *
  *   HANDSHAKE --credentials--> CHECKING --admitted--> HANDSHAKE
  *   HANDSHAKE --asked--> [CHECKING (ident) -->] [RESOLVING -->] DIALING --dialed--> [BINDING -->] RELAYING
- *   RELAYING --both ends done--> CLOSED
+ *   RELAYING --both ends done--> [LINGERING, for a reset or the end of a lower layer to pass -->] CLOSED
  *   HANDSHAKE --asked for UDP--> ASSOCIATED --client ends--> CLOSED
  *       any of these --refused--> LINGERING --flushed, or a short while--> CLOSED
  *       any state --error, deadline, drain, DELETE--> CLOSED

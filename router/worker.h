@@ -51,7 +51,7 @@ enum session_state {
 	SESSION_BINDING,       /* a BIND has its first reply and waits for the peer */
 	SESSION_RELAYING,
 	SESSION_ASSOCIATED,    /* its datagrams are carried as long as the connection stands */
-	SESSION_LINGERING,     /* the last word is said; what still comes is thrown away for a moment */
+	SESSION_LINGERING,     /* the last word is said, by us or both ends; what still comes is thrown away for a moment */
 	SESSION_CLOSED,        /* memory waits for the end of the turn */
 	SESSION_STATES
 };

@@ -74,6 +74,16 @@ is_under_way(const struct fixture *f, unsigned i)
 	return list_linked(&f->each[i].link);
 }
 
+/* One client has begun as many as there is room for; of another one are the next n. */
+static void
+fill(struct fixture *f, unsigned n, unsigned *lost)
+{
+	belong_to(f, 0, ALL, "198.51.100.1");
+	belong_to(f, ALL, n, "198.51.100.2");
+	for (unsigned i = 0; i < ALL; i++)
+		assert_false(part(f, i, 1, lost));
+}
+
 /* How many parts they have lost that they had not told of. */
 static unsigned
 end_all(struct fixture *f, unsigned n)
@@ -117,10 +127,7 @@ test_the_oldest_first(void **state)
 {
 	struct fixture *f = *state;
 	unsigned lost = 0;
-	belong_to(f, 0, ALL, "198.51.100.1");
-	belong_to(f, ALL, 2, "198.51.100.2");
-	for (unsigned i = 0; i < ALL; i++)
-		assert_false(part(f, i, 1, &lost));
+	fill(f, 2, &lost);
 	assert_false(part(f, 0, 2, &lost));
 	assert_false(part(f, 1, 2, &lost));
 	assert_false(part(f, 1, 1, &lost));
@@ -205,10 +212,7 @@ test_the_end_tells_what_made_room(void **state)
 {
 	struct fixture *f = *state;
 	unsigned lost = 0;
-	belong_to(f, 0, ALL, "198.51.100.1");
-	belong_to(f, ALL, 1, "198.51.100.2");
-	for (unsigned i = 0; i < ALL; i++)
-		assert_false(part(f, i, 1, &lost));
+	fill(f, 1, &lost);
 	assert_false(part(f, 0, 2, &lost));
 	assert_false(part(f, ALL, 1, &lost));
 	assert_int_equal(lost, 0);
